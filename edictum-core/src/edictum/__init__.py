@@ -1,0 +1,101 @@
+"""
+Edictum: rules between an agent's decision to call a tool and the call.
+
+    from edictum import Edictum, EdictumDenied
+
+    guard = Edictum.from_yaml("rules.yaml")
+    text = await guard.run("read_file", {"path": "notes.txt"}, read_file)
+
+The names below are the public surface, together with :mod:`edictum.testing`.
+"""
+
+from __future__ import annotations
+
+from edictum.approval import ApprovalBackend, ApprovalDecision, ApprovalRequest, ApprovalStatus
+from edictum.audit import AuditAction, AuditEvent, AuditSink, canonical_action
+from edictum.builtins import deny_sensitive_reads
+from edictum.engine.outcome import PostDecision, PreDecision
+from edictum.errors import (
+    ConfigProblem,
+    EdictumConfigError,
+    EdictumDenied,
+    EdictumError,
+    EdictumToolError,
+    MarkEvictedError,
+)
+from edictum.evaluation import EvaluationResult, RuleResult
+from edictum.findings import Finding, PostCallResult
+from edictum.governed_call import GovernedCall, RunResult
+from edictum.guard import Edictum, GuardSession
+from edictum.hooks import HookDecision, HookRegistration, HookResult
+from edictum.limits import OperationLimits
+from edictum.local_approval import LocalApprovalBackend
+from edictum.pipeline import CheckPipeline
+from edictum.redaction import RedactionPolicy
+from edictum.rules import Decision, postcondition, precondition, session_contract
+from edictum.session import Session
+from edictum.sinks import CollectingAuditSink, CompositeSink, FileAuditSink, StdoutAuditSink
+from edictum.storage import MemoryBackend, ReserveResult, ReservingBackend, StorageBackend
+from edictum.tool_call import Principal, ToolCall, create_envelope, create_tool_call
+from edictum.tools import BashClassifier, SideEffect, ToolRegistry
+
+__version__ = "0.1.0"
+
+ContractResult = RuleResult
+"""Older name of :class:`RuleResult`."""
+
+__all__ = [
+    "ApprovalBackend",
+    "ApprovalDecision",
+    "ApprovalRequest",
+    "ApprovalStatus",
+    "AuditAction",
+    "AuditEvent",
+    "AuditSink",
+    "BashClassifier",
+    "CheckPipeline",
+    "CollectingAuditSink",
+    "CompositeSink",
+    "ConfigProblem",
+    "Decision",
+    "Edictum",
+    "EdictumConfigError",
+    "EdictumDenied",
+    "EdictumError",
+    "EdictumToolError",
+    "EvaluationResult",
+    "FileAuditSink",
+    "Finding",
+    "GovernedCall",
+    "GuardSession",
+    "HookDecision",
+    "HookRegistration",
+    "HookResult",
+    "LocalApprovalBackend",
+    "MarkEvictedError",
+    "MemoryBackend",
+    "OperationLimits",
+    "PostCallResult",
+    "PostDecision",
+    "PreDecision",
+    "Principal",
+    "RedactionPolicy",
+    "ReserveResult",
+    "ReservingBackend",
+    "RuleResult",
+    "RunResult",
+    "Session",
+    "SideEffect",
+    "StdoutAuditSink",
+    "StorageBackend",
+    "ToolCall",
+    "ToolRegistry",
+    "__version__",
+    "canonical_action",
+    "create_envelope",
+    "create_tool_call",
+    "deny_sensitive_reads",
+    "postcondition",
+    "precondition",
+    "session_contract",
+]

@@ -1,0 +1,276 @@
+"""
+The decision log: one :class:`AuditEvent` per thing that was decided or that a tool did.
+
+An event reaches its sinks already redacted and capped, so nothing here looks into values.  The names of
+fields and actions are a published format: they are read by other languages and by years of stored logs, so
+fields are only ever added at the end, and none is renamed.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, Protocol, runtime_checkable
+
+SCHEMA_VERSION = "0.4.0"
+
+_MAX_DEPTH = 64
+# Python refuses to print longer integers in decimal (sys.get_int_max_str_digits).
+_MAX_INT_BITS = 4096
+
+
+class AuditAction(StrEnum):
+    """
+    What an event reports.
+
+    The values are written to logs.  Looking a member up by value also accepts the canonical names of
+    :func:`canonical_action`, so ``AuditAction("call_blocked") is AuditAction.CALL_DENIED``.
+    """
+
+    CALL_DENIED = "call_denied"
+    CALL_WOULD_DENY = "call_would_deny"
+    CALL_ALLOWED = "call_allowed"
+    CALL_EXECUTED = "call_executed"
+    CALL_FAILED = "call_failed"
+    CALL_APPROVAL_REQUESTED = "call_approval_requested"
+    CALL_APPROVAL_GRANTED = "call_approval_granted"
+    CALL_APPROVAL_DENIED = "call_approval_denied"
+    CALL_APPROVAL_TIMEOUT = "call_approval_timeout"
+    WORKFLOW_STAGE_ADVANCED = "workflow_stage_advanced"
+    WORKFLOW_COMPLETED = "workflow_completed"
+    WORKFLOW_STATE_UPDATED = "workflow_state_updated"
+    POSTCONDITION_WARNING = "postcondition_warning"
+
+    @classmethod
+    def _missing_(cls, value: object) -> AuditAction | None:
+        for wire, canonical in _CANONICAL.items():
+            if value == canonical:
+                return cls(wire)
+        return None
+
+
+# Wire values of this package that the shared vocabulary of all languages calls otherwise.
+_CANONICAL = {
+    "call_denied": "call_blocked",
+    "call_would_deny": "call_would_block",
+    "call_approval_requested": "call_asked",
+    "call_approval_denied": "call_approval_blocked",
+}
+
+
+def canonical_action(value: AuditAction | str) -> str:
+    """
+    Name of an action in the vocabulary that all languages share.
+
+    Args:
+        value: An action, or its name in either vocabulary.
+
+    Returns:
+        For example ``call_blocked`` for both ``call_denied`` and ``call_blocked``.
+
+    Raises:
+        ValueError: No such action.
+    """
+    action = AuditAction(value)
+    return _CANONICAL.get(action, str(action))
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(slots=True)
+class AuditEvent:
+    """
+    One line of the decision log.
+
+    Attributes:
+        schema_version: Version of this list of fields.
+        timestamp: When it happened; without a time zone it is taken as UTC.
+        run_id: Session id of the run.
+        call_id: Id of the tool call.
+        call_index: Position in the run, where the caller counts.
+        parent_call_id: The call during which this one was made.
+        session_id: The session whose counters apply.
+        parent_session_id: The session that started this one.
+        tool_name: Name of the tool.
+        tool_args: Arguments after redaction.
+        side_effect: Side-effect class of the tool.
+        environment: For example ``production``.
+        principal: The six fields of the principal.
+        action: What the event reports.
+        decision_source: Kind of check that decided.
+        decision_name: The rule, hook or limit that decided.
+        reason: Why, in words for the agent.
+        hooks_evaluated: Record per hook that was asked.
+        contracts_evaluated: Record per rule that was evaluated.
+        workflow: Snapshot of the workflow.
+        tool_success: Whether the tool did its work; None before it ran.
+        postconditions_passed: Whether all post rules passed; None before the tool ran.
+        duration_ms: How long the tool ran.
+        error: Text of the tool's failure.
+        result_summary: Shortened text of the tool's result.
+        session_attempt_count: Attempts counted in the session.
+        session_execution_count: Executions counted in the session.
+        mode: ``enforce`` or ``observe``.
+        policy_version: Digest of the ruleset.
+        policy_error: Whether a rule could not be evaluated.
+        metadata: Further facts, for example who approved.
+        observed_action: What would have happened under ``enforce``.
+        warnings: Messages of post rules that warned.
+    """
+
+    schema_version: str = SCHEMA_VERSION
+    timestamp: datetime = field(default_factory=_now)
+    run_id: str = ""
+    call_id: str = ""
+    call_index: int = 0
+    parent_call_id: str | None = None
+    session_id: str | None = None
+    parent_session_id: str | None = None
+    tool_name: str = ""
+    tool_args: dict[str, Any] = field(default_factory=dict)
+    side_effect: str = ""
+    environment: str = ""
+    principal: dict[str, Any] | None = None
+    action: AuditAction = AuditAction.CALL_DENIED
+    decision_source: str | None = None
+    decision_name: str | None = None
+    reason: str | None = None
+    hooks_evaluated: list[Any] = field(default_factory=list)
+    contracts_evaluated: list[Any] = field(default_factory=list)
+    workflow: dict[str, Any] | None = None
+    tool_success: bool | None = None
+    postconditions_passed: bool | None = None
+    duration_ms: int = 0
+    error: str | None = None
+    result_summary: str | None = None
+    session_attempt_count: int = 0
+    session_execution_count: int = 0
+    mode: str = "enforce"
+    policy_version: str | None = None
+    policy_error: bool = False
+    metadata: dict[str, Any] | None = None
+    observed_action: str | None = None
+    warnings: list[Any] | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """
+        The event as plain data, keys in field order.
+
+        Written out because ``dataclasses.asdict`` copies every nested value and costs ten times as much.
+
+        Returns:
+            A new dict; nested values are those of the event, not copies, so treat them as read-only.
+        """
+        moment = self.timestamp if self.timestamp.tzinfo else self.timestamp.replace(tzinfo=UTC)
+        return {
+            "schema_version": self.schema_version,
+            "timestamp": moment.isoformat(timespec="microseconds"),
+            "run_id": self.run_id,
+            "call_id": self.call_id,
+            "call_index": self.call_index,
+            "parent_call_id": self.parent_call_id,
+            "session_id": self.session_id,
+            "parent_session_id": self.parent_session_id,
+            "tool_name": self.tool_name,
+            "tool_args": self.tool_args,
+            "side_effect": str(self.side_effect),
+            "environment": self.environment,
+            "principal": self.principal,
+            "action": str(self.action),
+            "decision_source": self.decision_source,
+            "decision_name": self.decision_name,
+            "reason": self.reason,
+            "hooks_evaluated": self.hooks_evaluated,
+            "contracts_evaluated": self.contracts_evaluated,
+            "workflow": self.workflow,
+            "tool_success": self.tool_success,
+            "postconditions_passed": self.postconditions_passed,
+            "duration_ms": self.duration_ms,
+            "error": self.error,
+            "result_summary": self.result_summary,
+            "session_attempt_count": self.session_attempt_count,
+            "session_execution_count": self.session_execution_count,
+            "mode": self.mode,
+            "policy_version": self.policy_version,
+            "policy_error": self.policy_error,
+            "metadata": self.metadata,
+            "observed_action": self.observed_action,
+            "warnings": self.warnings,
+        }
+
+    def to_json(self) -> str:
+        """
+        The event as one line of JSON without a newline; see :func:`to_json_line`.
+        """
+        return to_json_line(self.to_dict())
+
+
+@runtime_checkable
+class AuditSink(Protocol):
+    """
+    Where events go.
+
+    A sink that cannot record an event raises: on the way to a tool this blocks the call.  ``emit`` may be
+    called from several event loops and threads at once.
+    """
+
+    async def emit(self, event: AuditEvent) -> None:
+        """
+        Record one event.
+        """
+        ...
+
+
+_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=str)
+# JSON leaves these raw inside strings, but DEL and C1 controls steer terminals, bidirectional and
+# zero-width controls disguise text, the separators U+0085, U+2028 and U+2029 end a line for some readers,
+# and lone surrogates have no UTF-8 form.
+_UNSAFE_IN_LINE = re.compile("[\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
+
+
+def to_json_line(payload: dict[str, Any]) -> str:
+    """
+    Encode as compact JSON that is one line for every reader and safe to show on a terminal.
+
+    Values that JSON cannot express (also NaN and infinities, which other parsers refuse) become their
+    text.  Other letters than ASCII stay readable; see ``_UNSAFE_IN_LINE`` for the few that are escaped.
+
+    Args:
+        payload: What to encode.
+
+    Returns:
+        The text, without a newline, encodable as UTF-8.
+    """
+    try:
+        text = _ENCODER.encode(payload)
+    except (TypeError, ValueError, RecursionError):
+        # A key that is not text, a NaN, a huge integer, a cycle: rare, so only then pay for a copy.
+        text = _ENCODER.encode(_plain(payload))
+    if text.isascii() and "\x7f" not in text:
+        return text
+    return _UNSAFE_IN_LINE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
+def _plain(value: Any, depth: int = 0) -> Any:
+    """
+    Copy of a value that JSON can express; what lies deeper than ``_MAX_DEPTH`` is replaced by a note.
+    """
+    if value is None or isinstance(value, (str, bool)):
+        return value
+    if isinstance(value, int):
+        return value if value.bit_length() <= _MAX_INT_BITS else hex(value)
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    if isinstance(value, (dict, list, tuple)) and depth >= _MAX_DEPTH:
+        return "[nested too deep]"
+    if isinstance(value, dict):
+        return {str(key): _plain(item, depth + 1) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item, depth + 1) for item in value]
+    return str(value)

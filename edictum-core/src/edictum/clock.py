@@ -1,0 +1,45 @@
+"""
+Time as a port, so that tests decide what time it is.
+"""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """
+    What the guard wants to know about time.
+    """
+
+    def now(self) -> datetime:
+        """
+        The current moment, with its time zone.
+        """
+
+    def monotonic(self) -> float:
+        """
+        Seconds from an arbitrary start that never run backwards.
+        """
+
+
+class SystemClock:
+    """
+    The clock of the machine.
+    """
+
+    __slots__ = ()
+
+    def now(self) -> datetime:
+        """
+        The current moment in UTC.
+        """
+        return datetime.now(UTC)
+
+    def monotonic(self) -> float:
+        """
+        Seconds of ``time.monotonic``.
+        """
+        return time.monotonic()

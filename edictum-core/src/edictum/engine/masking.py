@@ -1,0 +1,86 @@
+"""
+Masking parts of a tool's result.
+
+The result keeps its type: mappings, lists, tuples and dataclasses are masked leaf by leaf.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from edictum.ruleset.messages import REDACTED
+from edictum.ruleset.policy import Replace
+from edictum.snapshot import MAX_DEPTH
+
+
+class Unmaskable(Exception):  # noqa: N818  internal signal, never leaves the engine
+    """
+    The result cannot be masked completely, so it must be withheld.
+    """
+
+
+def mask_result(value: Any, replacements: Sequence[Replace], mask_secrets: Callable[[str], str]) -> Any:
+    """
+    Mask everything that the replacements find.
+
+    Args:
+        value: The result.
+        replacements: Functions of a text and the mask; none means to mask what looks like a secret.
+        mask_secrets: See above.
+
+    Returns:
+        The masked result.  When nothing was found in any single text, a pattern must have matched across
+        them, and the masked text of the whole result is returned instead.
+
+    Raises:
+        Unmaskable: A text is too long for a pattern, or the result is nested too deeply.
+    """
+
+    def mask(text: str) -> str:
+        if not replacements:
+            return mask_secrets(text)
+        for replace in replacements:
+            text = replace(text, REDACTED)
+        return text
+
+    try:
+        masked, changed = _mask(value, mask, 0)
+        if changed or isinstance(value, str):
+            return masked
+        text = str(value)
+        whole = mask(text)
+        return value if whole == text else whole
+    except Exception as error:
+        raise Unmaskable(str(error)) from error
+
+
+def _mask(value: Any, mask: Callable[[str], str], depth: int) -> tuple[Any, bool]:
+    if depth > MAX_DEPTH:
+        raise ValueError("the result is nested too deeply")
+    depth += 1
+    if isinstance(value, str):
+        masked = mask(value)
+        return masked, masked != value
+    if isinstance(value, (bytes, bytearray)):
+        text = bytes(value).decode("utf-8", "surrogateescape")
+        masked = mask(text)
+        return (masked.encode("utf-8", "surrogateescape"), True) if masked != text else (value, False)
+    if isinstance(value, dict):
+        pairs = [(_mask(key, mask, depth), _mask(item, mask, depth)) for key, item in value.items()]
+        changed = any(key[1] or item[1] for key, item in pairs)
+        return ({key[0]: item[0] for key, item in pairs}, True) if changed else (value, False)
+    if isinstance(value, (list, tuple)):
+        items = [_mask(item, mask, depth) for item in value]
+        if not any(changed for _, changed in items):
+            return value, False
+        plain = [item for item, _ in items]
+        if isinstance(value, list):
+            return plain, True
+        return (type(value)(*plain) if hasattr(value, "_fields") else tuple(plain)), True
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {item.name: _mask(getattr(value, item.name), mask, depth) for item in dataclasses.fields(value)}
+        changes = {name: item for name, (item, changed) in fields.items() if changed}
+        return (dataclasses.replace(value, **changes), True) if changes else (value, False)
+    return value, False

@@ -1,0 +1,201 @@
+"""
+What concerns the calls of one tool, gathered once per tool name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from edictum.globs import glob_matcher, is_glob
+from edictum.hooks import HookRegistration
+from edictum.limits import OperationLimits
+from edictum.ruleset.policy import CompiledRule, RuleTable
+from edictum.tool_call import name_problem
+from edictum.tools import SideEffect, ToolRegistry
+
+# Tool names come from a model, so the table of plans must not grow with them.
+MAX_PLANS = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """
+    A number and the session rule it came from, if any.
+    """
+
+    number: int
+    rule: CompiledRule | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """
+    The limits in force: the guard's own and those of enforcing session rules.
+    """
+
+    max_attempts: Limit
+    max_tool_calls: Limit
+    per_tool: Mapping[str, Limit]
+
+    @classmethod
+    def merge(cls, own: OperationLimits | None, rules: Iterable[CompiledRule]) -> Limits:
+        """
+        Merge limits in document order.
+
+        The first explicit number replaces the default, a later one counts only when it is stricter.  Rules
+        in observe mode contribute nothing.
+
+        Args:
+            own: Limits given to the guard, or None for the defaults.
+            rules: Session rules.
+        """
+        default = OperationLimits()
+        chosen: dict[str, Limit] = {}
+        per_tool: dict[str, Limit] = {}
+        if own is not None:
+            chosen = {"attempts": Limit(own.max_attempts), "calls": Limit(own.max_tool_calls)}
+            per_tool = {tool: Limit(number) for tool, number in own.max_calls_per_tool.items()}
+        for rule in rules:
+            numbers = rule.limits
+            if numbers is None or rule.observe or rule.candidate:
+                continue
+            _tighten(chosen, "attempts", numbers.max_attempts, rule)
+            _tighten(chosen, "calls", numbers.max_tool_calls, rule)
+            for tool, number in numbers.max_calls_per_tool.items():
+                _tighten(per_tool, tool, number, rule)
+        return cls(
+            chosen.get("attempts", Limit(default.max_attempts)),
+            chosen.get("calls", Limit(default.max_tool_calls)),
+            per_tool,
+        )
+
+    def numbers(self) -> OperationLimits:
+        """
+        The bare numbers.
+        """
+        per_tool = {tool: limit.number for tool, limit in self.per_tool.items()}
+        return OperationLimits(self.max_attempts.number, self.max_tool_calls.number, per_tool)
+
+
+def _tighten(limits: dict[str, Limit], key: str, number: int | None, rule: CompiledRule) -> None:
+    if number is not None and (key not in limits or number < limits[key].number):
+        limits[key] = Limit(number, rule)
+
+
+@dataclass(frozen=True, slots=True)
+class ToolLimit:
+    """
+    A per-tool limit that concerns the planned tool.
+
+    Attributes:
+        pattern: Tool name or glob as given.
+        limit: The number.
+        counter: Position of its counter in :attr:`ToolPlan.counters`.
+    """
+
+    pattern: str
+    limit: Limit
+    counter: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ToolPlan:
+    """
+    Everything about one tool that does not depend on the single call.
+
+    ``counters`` names the session counters that a decision needs, in the order in which
+    :func:`~edictum.engine.decide.decide` takes them: attempts, executions, executions of this tool, and one
+    for each glob with a limit.
+    """
+
+    tool_name: str
+    name_problem: str | None
+    side_effect: SideEffect
+    idempotent: bool
+    shell: bool
+    before: tuple[HookRegistration, ...]
+    after: tuple[HookRegistration, ...]
+    pre: tuple[CompiledRule, ...]
+    session: tuple[CompiledRule, ...]
+    post: tuple[CompiledRule, ...]
+    candidates: tuple[CompiledRule, ...]
+    post_candidates: tuple[CompiledRule, ...]
+    limits: Limits
+    tool_limits: tuple[ToolLimit, ...]
+    counters: tuple[str, ...]
+    reserved: tuple[tuple[str, int | None], ...]
+
+
+class Planner:
+    """
+    Makes and keeps the plans of one immutable set of rules, hooks, tools and limits.
+    """
+
+    __slots__ = ("_hooks", "_plans", "limits", "post", "pre", "registry", "session", "strict_names")
+
+    def __init__(
+        self,
+        rules: Iterable[CompiledRule],
+        hooks: Iterable[HookRegistration],
+        registry: ToolRegistry,
+        own_limits: OperationLimits | None,
+        *,
+        strict_names: bool = True,
+    ) -> None:
+        rules = tuple(rules)
+        self.pre = RuleTable(rule for rule in rules if rule.kind == "precondition")
+        self.post = RuleTable(rule for rule in rules if rule.kind == "postcondition")
+        self.session = tuple(rule for rule in rules if rule.kind == "session_contract")
+        self.registry = registry
+        self.limits = Limits.merge(own_limits, self.session)
+        self.strict_names = strict_names
+        self._hooks = tuple(hooks)
+        self._plans: dict[str, ToolPlan] = {}
+
+    def plan(self, tool_name: str) -> ToolPlan:
+        """
+        The plan for a tool; made when its name is seen first.
+        """
+        plan = self._plans.get(tool_name)
+        if plan is None:
+            plan = self._make(tool_name)
+            if len(self._plans) >= MAX_PLANS:
+                self._plans.clear()
+            self._plans[tool_name] = plan
+        return plan
+
+    def _make(self, tool_name: str) -> ToolPlan:
+        side_effect, idempotent = self.registry.classify(tool_name)
+        hooks = tuple(hook for hook in self._hooks if glob_matcher(hook.tool)(tool_name))
+        pre = self.pre.concerning(tool_name)
+        post = self.post.concerning(tool_name)
+        counters = ["attempts", "execs", f"tool:{tool_name}"]
+        tool_limits = []
+        limit_of: dict[str, int] = {"execs": self.limits.max_tool_calls.number}
+        for pattern, limit in self.limits.per_tool.items():
+            if not glob_matcher(pattern)(tool_name):
+                continue
+            key = f"glob:{pattern}" if is_glob(pattern) else f"tool:{tool_name}"
+            if key not in counters:
+                counters.append(key)
+            tool_limits.append(ToolLimit(pattern, limit, counters.index(key)))
+            limit_of[key] = limit.number
+        return ToolPlan(
+            tool_name=tool_name,
+            name_problem=name_problem(tool_name) if self.strict_names else None,
+            side_effect=side_effect,
+            idempotent=idempotent,
+            shell=self.registry.is_shell(tool_name),
+            before=tuple(hook for hook in hooks if hook.phase == "before"),
+            after=tuple(hook for hook in hooks if hook.phase == "after"),
+            pre=tuple(rule for rule in pre if not rule.candidate),
+            session=tuple(rule for rule in self.session if not rule.candidate),
+            post=tuple(rule for rule in post if not rule.candidate),
+            candidates=tuple(rule for rule in (*pre, *self.session) if rule.candidate),
+            post_candidates=tuple(rule for rule in post if rule.candidate),
+            limits=self.limits,
+            tool_limits=tuple(tool_limits),
+            counters=tuple(counters),
+            reserved=tuple((key, limit_of.get(key)) for key in counters[1:]),
+        )

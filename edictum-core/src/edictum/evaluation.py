@@ -1,0 +1,237 @@
+"""
+Dry runs: what the rules say about a call, without session, hooks, limits or any effect.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any, Literal
+
+from edictum.engine.decide import from_answer, judge
+from edictum.engine.outcome import Answer, Fired, error_text
+from edictum.engine.plan import ToolPlan
+from edictum.pipeline import from_decision
+from edictum.ruleset.policy import CompiledRule
+from edictum.ruleset.selectors import ToolResult
+from edictum.tool_call import Principal, ToolCall, build_tool_call
+
+
+class RuleResult:
+    """
+    What one rule says.
+
+    Attributes:
+        rule_id: The rule.
+        rule_type: ``precondition`` or ``postcondition``.
+        passed: Whether it lets the call pass.
+        message: Its message when it does not.
+        tags: Its labels.
+        observed: Whether it is in observe mode; such a rule never counts.
+        action: What it asks for: ``block``, ``ask``, ``warn`` or ``redact``.
+        policy_error: Whether it could not be judged.
+    """
+
+    __slots__ = ("action", "message", "observed", "passed", "policy_error", "rule_id", "rule_type", "tags")
+
+    def __init__(
+        self,
+        *,
+        rule_id: str | None = None,
+        rule_type: str | None = None,
+        passed: bool,
+        message: str | None = None,
+        tags: Iterable[str] = (),
+        observed: bool = False,
+        action: str = "warn",
+        policy_error: bool = False,
+        contract_id: str | None = None,
+        contract_type: str | None = None,
+    ) -> None:
+        self.rule_id = rule_id if rule_id is not None else (contract_id or "")
+        self.rule_type = rule_type if rule_type is not None else (contract_type or "")
+        self.passed = passed
+        self.message = message
+        self.tags = tags if isinstance(tags, list) else list(tags)
+        self.observed = observed
+        self.action = action
+        self.policy_error = policy_error
+
+    @property
+    def contract_id(self) -> str:
+        """
+        Older name of :attr:`rule_id`.
+        """
+        return self.rule_id
+
+    @property
+    def contract_type(self) -> str:
+        """
+        Older name of :attr:`rule_type`.
+        """
+        return self.rule_type
+
+    def to_dict(self) -> dict[str, Any]:
+        """
+        All attributes as plain data.
+        """
+        return {name: getattr(self, name) for name in self.__slots__}
+
+    def __repr__(self) -> str:
+        return f"RuleResult(rule_id={self.rule_id!r}, passed={self.passed}, action={self.action!r})"
+
+
+class EvaluationResult:
+    """
+    What all rules say together.
+
+    Attributes:
+        decision: ``block``, ``warn`` or ``allow``; ``ask`` only if the caller wanted to tell it apart.
+        tool_name: The tool.
+        rules: One result for each rule that concerns the tool.
+        block_reasons: Messages of rules that block or ask.
+        warn_reasons: Messages of post rules.
+        would_ask: Whether nothing blocks and a person would be asked.
+        policy_error: Whether an enforcing rule could not be judged.
+    """
+
+    __slots__ = ("block_reasons", "decision", "policy_error", "rules", "tool_name", "warn_reasons", "would_ask")
+
+    def __init__(
+        self,
+        *,
+        decision: str,
+        tool_name: str,
+        rules: list[RuleResult] | None = None,
+        block_reasons: list[str] | None = None,
+        warn_reasons: list[str] | None = None,
+        would_ask: bool = False,
+        policy_error: bool = False,
+    ) -> None:
+        self.decision = decision
+        self.tool_name = tool_name
+        self.rules = rules if rules is not None else []
+        self.block_reasons = block_reasons if block_reasons is not None else []
+        self.warn_reasons = warn_reasons if warn_reasons is not None else []
+        self.would_ask = would_ask
+        self.policy_error = policy_error
+
+    @property
+    def rules_evaluated(self) -> int:
+        """
+        How many rules were judged.
+        """
+        return len(self.rules)
+
+    def to_dict(self) -> dict[str, Any]:
+        """
+        All attributes as plain data.
+        """
+        data = {name: getattr(self, name) for name in self.__slots__}
+        data["rules"] = [rule.to_dict() for rule in self.rules]
+        data["rules_evaluated"] = self.rules_evaluated
+        return data
+
+    def __repr__(self) -> str:
+        return f"EvaluationResult(decision={self.decision!r}, tool_name={self.tool_name!r})"
+
+
+def evaluate_call(
+    plan: ToolPlan,
+    args: Mapping[str, Any],
+    *,
+    principal: Principal | None,
+    environment: str,
+    timestamp: datetime,
+    output: Any,
+    metadata: Mapping[str, Any] | None,
+    ask_as: Literal["block", "ask"],
+) -> EvaluationResult:
+    """
+    Judge every pre rule and, if there is an output, every post rule; see :meth:`Edictum.evaluate`.
+    """
+    call = build_tool_call(
+        plan.tool_name,
+        args,
+        run_id="",
+        environment=environment,
+        timestamp=timestamp,
+        principal=principal,
+        side_effect=plan.side_effect,
+        idempotent=plan.idempotent,
+        shell=plan.shell,
+        fields={"metadata": metadata} if metadata else {},
+    )
+    evaluation = EvaluationResult(decision="allow", tool_name=plan.tool_name)
+    blocked = asked = False
+    for rule in plan.pre:
+        fired = _judge(evaluation, rule, call, None)
+        if fired is not None and not rule.observe:
+            evaluation.block_reasons.append(fired.message)
+            asked = asked or rule.action == "ask"
+            blocked = blocked or rule.action == "block"
+    if output is not None:
+        result = ToolResult(output)
+        for rule in plan.post:
+            fired = _judge(evaluation, rule, call, result)
+            if fired is not None and not rule.observe:
+                evaluation.warn_reasons.append(fired.message)
+    evaluation.would_ask = asked and not blocked
+    if blocked:
+        evaluation.decision = "block"
+    elif asked:
+        evaluation.decision = ask_as
+    elif evaluation.warn_reasons:
+        evaluation.decision = "warn"
+    return evaluation
+
+
+def _judge(
+    evaluation: EvaluationResult, rule: CompiledRule, call: ToolCall, result: ToolResult | None
+) -> Fired | None:
+    if rule.condition is not None:
+        fired = judge(rule, call, result)
+    else:
+        fired = from_answer(rule, call, result, _ask_function(rule, call, result))
+    if fired is None:
+        outcome = RuleResult(
+            rule_id=rule.id,
+            rule_type=rule.kind,
+            passed=True,
+            tags=rule.tags,
+            observed=rule.observe,
+            action=rule.action,
+        )
+    else:
+        failed = fired.error is not None
+        evaluation.policy_error = evaluation.policy_error or (failed and not rule.observe)
+        outcome = RuleResult(
+            rule_id=rule.id,
+            rule_type=rule.kind,
+            passed=False,
+            message=fired.message,
+            tags=rule.tags,
+            observed=rule.observe,
+            action=rule.action,
+            policy_error=failed,
+        )
+    evaluation.rules.append(outcome)
+    return fired
+
+
+def _ask_function(rule: CompiledRule, call: ToolCall, result: ToolResult | None) -> Answer:
+    """
+    Ask a Python rule, which must not be asynchronous here.
+    """
+    assert rule.function is not None
+    try:
+        if rule.when is not None and not rule.when(call):
+            return Answer(True)
+        decision = rule.function(call) if result is None else rule.function(call, result.value)
+        if hasattr(decision, "__await__"):
+            if hasattr(decision, "close"):
+                decision.close()
+            raise TypeError("an asynchronous rule cannot be judged in a dry run")
+        return from_decision(decision)
+    except Exception as error:
+        return Answer(False, error=error_text(error))

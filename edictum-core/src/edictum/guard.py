@@ -1,0 +1,876 @@
+"""
+:class:`Edictum`, the guard that users hold.
+"""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from os import PathLike
+from typing import Any, Literal, Self, TypeVar
+
+from edictum.approval import ApprovalBackend
+from edictum.audit import AuditSink
+from edictum.clock import Clock, SystemClock
+from edictum.decision_log import DecisionLog
+from edictum.engine.plan import Planner
+from edictum.errors import EdictumConfigError
+from edictum.evaluation import EvaluationResult, RuleResult, evaluate_call
+from edictum.findings import PostCallResult
+from edictum.governed_call import GovernedCall, RunResult
+from edictum.hooks import HookRegistration
+from edictum.limits import OperationLimits
+from edictum.pipeline import settled
+from edictum.portal import run_in_background
+from edictum.redaction import RedactionPolicy
+from edictum.ruleset.expressions import Names
+from edictum.ruleset.operators import CustomOperator
+from edictum.ruleset.policy import CompiledRule, Policy, compile_python_rule
+from edictum.ruleset.selectors import CustomSelector
+from edictum.ruleset.syntax import Mode
+from edictum.session import Session
+from edictum.sinks import CollectingAuditSink, CompositeSink
+from edictum.storage import MemoryBackend, StorageBackend
+from edictum.tool_call import Principal, ToolCall
+from edictum.tools import SideEffect, ToolRegistry
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+MAX_SESSIONS_HELD = 1_024
+
+PrincipalResolver = Callable[[str, Mapping[str, Any]], Principal | None]
+
+
+@dataclass(frozen=True, slots=True)
+class GuardState:
+    """
+    Everything that a reload replaces, swapped as one reference.
+
+    Attributes:
+        policy: The compiled ruleset.
+        rules: Its rules and those written in Python.
+        planner: Plans by tool name.
+        mode: ``enforce`` or ``observe``.
+        policy_version: Identity of the ruleset on every event.
+        registry: What is known about tools.
+    """
+
+    policy: Policy
+    rules: tuple[CompiledRule, ...]
+    planner: Planner
+    mode: Mode
+    policy_version: str | None
+    registry: ToolRegistry
+
+
+class Edictum:
+    """
+    Decides about tool calls and runs those that are allowed.
+
+    Usually made by a factory, for example :meth:`from_yaml`.  Safe to use from several threads and event
+    loops.
+
+    Args:
+        environment: Name of the environment, for rules and the decision log.
+        mode: ``enforce`` blocks, ``observe`` only records; None follows the ruleset, or enforces.
+        limits: Limits of a session; a ruleset can only tighten them.
+        tools: Name or glob to ``{"side_effect": ..., "idempotent": ...}``; wins over the ruleset.
+        rules: Python rules, marked by the decorators of :mod:`edictum.rules`.
+        hooks: Functions called before and after tools.
+        audit_sink: Where decision-log events go besides memory: one sink or several.
+        redaction: What counts as secret.
+        backend: Where session state is kept; memory by default.
+        policy_version: Identity of the rules on every event.
+        on_block: ``on_block(call, reason, name)`` for each blocked call.
+        on_allow: ``on_allow(call)`` for each allowed call.
+        on_would_block: ``on_would_block(call, reason, name)`` for what observe mode lets pass.
+        on_postcondition_warn: ``on_postcondition_warn(result, violations)`` gives the result to show instead.
+        on_deny: Deprecated synonym of ``on_block``.
+        success_check: ``success_check(tool_name, result)`` instead of the built-in test for failure.
+        principal: On whose behalf calls are made.
+        principal_resolver: ``resolver(tool_name, args)``, asked for each call; wins over ``principal``.
+        approval_backend: Asks people.
+        custom_operators: Operators for expressions: ``operator(value, operand)``.
+        custom_selectors: Selectors for expressions by root: ``selector(call)``.
+        env: Mapping that ``env.*`` reads instead of the process environment.
+        audit_failure: ``block`` makes an allowed call that cannot be logged a blocked one.
+        name_policy: ``lenient`` lets a call with an invalid tool name pass if no rule blocks it.
+        clock: Source of time.
+        policy: A compiled ruleset; factories pass it.
+
+    Raises:
+        EdictumConfigError: An option makes no sense.
+    """
+
+    def __init__(
+        self,
+        *,
+        environment: str = "production",
+        mode: str | None = None,
+        limits: OperationLimits | None = None,
+        tools: Mapping[str, Mapping[str, Any]] | None = None,
+        rules: Iterable[Callable[..., Any]] | None = None,
+        hooks: Iterable[HookRegistration] | None = None,
+        audit_sink: AuditSink | Sequence[AuditSink] | None = None,
+        redaction: RedactionPolicy | None = None,
+        backend: StorageBackend | None = None,
+        policy_version: str | None = None,
+        on_block: Callable[[ToolCall, str, str | None], object] | None = None,
+        on_allow: Callable[[ToolCall], object] | None = None,
+        on_would_block: Callable[[ToolCall, str, str | None], object] | None = None,
+        on_postcondition_warn: Callable[[Any, list[Any]], Any] | None = None,
+        on_deny: Callable[[ToolCall, str, str | None], object] | None = None,
+        success_check: Callable[[str, Any], bool] | None = None,
+        principal: Principal | None = None,
+        principal_resolver: PrincipalResolver | None = None,
+        approval_backend: ApprovalBackend | None = None,
+        custom_operators: Mapping[str, CustomOperator] | None = None,
+        custom_selectors: Mapping[str, CustomSelector] | None = None,
+        env: Mapping[str, str] | None = None,
+        audit_failure: Literal["log", "block"] = "log",
+        name_policy: Literal["strict", "lenient"] = "strict",
+        clock: Clock | None = None,
+        policy: Policy | None = None,
+    ) -> None:
+        _one_of("mode", mode, (None, "enforce", "observe"))
+        _one_of("audit_failure", audit_failure, ("log", "block"))
+        _one_of("name_policy", name_policy, ("strict", "lenient"))
+        if on_deny is not None and on_block is not None:
+            raise EdictumConfigError("on_deny is a synonym of on_block; give on_block only")
+        self.environment = environment
+        self.redaction = redaction if redaction is not None else RedactionPolicy()
+        self.backend: StorageBackend = backend if backend is not None else MemoryBackend()
+        self.local_sink = CollectingAuditSink()
+        self.audit_sink: AuditSink = _with_local(self.local_sink, audit_sink)
+        self._names = make_names(custom_operators, custom_selectors, env)
+        self._clock: Clock = clock if clock is not None else SystemClock()
+        self._decision_log = DecisionLog(self.audit_sink, self.redaction, self._clock)
+        self._session_id = str(uuid.uuid4())
+        self._sessions: OrderedDict[str, Session] = OrderedDict()
+        self._on_deny = on_block if on_block is not None else on_deny
+        self._on_allow = on_allow
+        self._on_would_block = on_would_block
+        self._on_postcondition_warn = on_postcondition_warn
+        self._success_check = success_check
+        self._principal = principal
+        self._principal_resolver = principal_resolver
+        self._approval_backend = approval_backend
+        self._audit_failure = audit_failure
+        # What a reload needs to reproduce the guard.
+        self._mode_override: Mode | None = mode  # type: ignore[assignment]
+        self._own_limits = limits
+        self._own_tools = _own_tools(tools)
+        self._python_rules = tuple(compile_python_rule(rule) for rule in rules or ())
+        self._hooks = tuple(hooks or ())
+        self._strict_names = name_policy == "strict"
+        self._sources: tuple[str, ...] = ()
+        self._legacy: Literal["reject", "upgrade"] = "reject"
+        self._reloadable = True
+        self._state = self._make_state(policy if policy is not None else Policy(), policy_version)
+
+    # --- state ----------------------------------------------------------------------------------
+
+    def _make_state(self, policy: Policy, policy_version: str | None = None) -> GuardState:
+        registry = ToolRegistry()
+        for name, tool in policy.tools.items():
+            registry.register(name, tool.side_effect, tool.idempotent)
+        for name, (side_effect, idempotent, shell) in self._own_tools.items():
+            registry.register(name, side_effect, idempotent, shell=shell)
+        rules = (*policy.rules, *self._python_rules)
+        return GuardState(
+            policy=policy,
+            rules=rules,
+            planner=self._make_planner(rules, registry),
+            mode=self._mode_override or policy.mode,
+            policy_version=policy_version if policy_version is not None else policy.version,
+            registry=registry,
+        )
+
+    def _make_planner(self, rules: tuple[CompiledRule, ...], registry: ToolRegistry) -> Planner:
+        return Planner(rules, self._hooks, registry, self._own_limits, strict_names=self._strict_names)
+
+    @property
+    def mode(self) -> str:
+        """
+        ``enforce`` or ``observe``; can be set.
+        """
+        return self._state.mode
+
+    @mode.setter
+    def mode(self, mode: str) -> None:
+        _one_of("mode", mode, ("enforce", "observe"))
+        self._mode_override = mode  # type: ignore[assignment]
+        self._state = replace(self._state, mode=mode)
+
+    @property
+    def limits(self) -> OperationLimits:
+        """
+        The limits in force; setting them keeps what the ruleset tightens.
+        """
+        return self._state.planner.limits.numbers()
+
+    @limits.setter
+    def limits(self, limits: OperationLimits) -> None:
+        self._own_limits = limits
+        self._state = replace(
+            self._state, planner=self._make_planner(self._state.rules, self._state.registry)
+        )
+
+    @property
+    def policy_version(self) -> str | None:
+        """
+        Identity of the rules on every event; can be set.
+        """
+        return self._state.policy_version
+
+    @policy_version.setter
+    def policy_version(self, version: str | None) -> None:
+        self._state = replace(self._state, policy_version=version)
+
+    @property
+    def tool_registry(self) -> ToolRegistry:
+        """
+        What is known about tools.
+        """
+        return self._state.registry
+
+    def set_principal(self, principal: Principal | None) -> None:
+        """
+        Set on whose behalf later calls are made.
+        """
+        self._principal = principal
+
+    def _resolve_principal(self, tool_name: str, args: Mapping[str, Any]) -> Principal | None:
+        if self._principal_resolver is None:
+            return self._principal
+        principal = self._principal_resolver(tool_name, args)
+        if principal is not None and not isinstance(principal, Principal):
+            raise TypeError(f"a principal resolver returns a Principal, not {type(principal).__name__}")
+        return principal
+
+    def _session_for(self, session_id: str | None) -> Session:
+        if session_id is None:
+            session_id = self._session_id
+        session = self._sessions.get(session_id)
+        if session is None or session.backend is not self.backend:
+            session = Session(session_id, self.backend)
+            if len(self._sessions) >= MAX_SESSIONS_HELD:
+                self._sessions.popitem(last=False)
+            self._sessions[session_id] = session
+        return session
+
+    # --- running tools --------------------------------------------------------------------------
+
+    def govern(
+        self, tool_name: str, args: Mapping[str, Any], *, session_id: str | None = None, **call_fields: Any
+    ) -> GovernedCall:
+        """
+        Make the object that takes one call through all steps; for adapters and for tools called elsewhere.
+
+        Args:
+            tool_name: Name of the tool.
+            args: Its arguments.
+            session_id: Session that counts the call; None means the guard's own.
+            **call_fields: ``environment``, ``principal``, ``metadata`` and other fields of
+                :class:`~edictum.tool_call.ToolCall`.
+
+        Raises:
+            ValueError: The session id is not valid.
+        """
+        return GovernedCall(self, tool_name, args, session_id, call_fields)
+
+    async def run(
+        self,
+        tool_name: str,
+        args: Mapping[str, Any],
+        tool_callable: Callable[..., Any],
+        *,
+        session_id: str | None = None,
+        run_in_thread: bool = False,
+        **call_fields: Any,
+    ) -> Any:
+        """
+        Decide about a call and, if it is allowed, make it.
+
+        A synchronous tool runs on the event loop and holds it up, unless ``run_in_thread`` is set.
+
+        Args:
+            tool_name: Name of the tool.
+            args: Its arguments, passed as keywords.
+            tool_callable: The tool; may be asynchronous.
+            session_id: Session that counts the call; None means the guard's own.
+            run_in_thread: Run a synchronous tool in a worker thread.
+            **call_fields: See :meth:`govern`.
+
+        Returns:
+            The tool's result, redacted or withheld where a rule asks for it.
+
+        Raises:
+            EdictumDenied: The call was blocked.
+            EdictumToolError: The tool failed; its exception is the cause.
+            ValueError: The session id is not valid.
+        """
+        call = GovernedCall(self, tool_name, args, session_id, call_fields)
+        return (await _run(call, args, tool_callable, run_in_thread)).result
+
+    async def run_detailed(
+        self,
+        tool_name: str,
+        args: Mapping[str, Any],
+        tool_callable: Callable[..., Any],
+        *,
+        session_id: str | None = None,
+        run_in_thread: bool = False,
+        **call_fields: Any,
+    ) -> RunResult:
+        """
+        Like :meth:`run`, but returns everything that is known about the call.
+        """
+        call = GovernedCall(self, tool_name, args, session_id, call_fields)
+        return await _run(call, args, tool_callable, run_in_thread)
+
+    def run_sync(
+        self,
+        tool_name: str,
+        args: Mapping[str, Any],
+        tool_callable: Callable[..., Any],
+        *,
+        session_id: str | None = None,
+        **call_fields: Any,
+    ) -> Any:
+        """
+        Like :meth:`run`, for synchronous code; also inside a running event loop.
+
+        A synchronous tool runs in the calling thread, an asynchronous one on edictum's background loop.
+        """
+        call = GovernedCall(self, tool_name, args, session_id, call_fields)
+        run_in_background(call.begin())
+        try:
+            result = tool_callable(**args)
+            if hasattr(result, "__await__"):
+                result = run_in_background(settled(result))
+        except Exception as error:
+            raise run_in_background(call.fail(error)) from error
+        except BaseException as error:
+            run_in_background(call.fail(error))
+            raise
+        outcome = run_in_background(call.finish(result))
+        return outcome.unwrap().result
+
+    def session(self, session_id: str | None = None) -> GuardSession:
+        """
+        A session of its own: ``run`` without naming it each time, and its counters.
+
+        Args:
+            session_id: Its id; None makes a new one.
+        """
+        return GuardSession(self, session_id if session_id is not None else str(uuid.uuid4()))
+
+    # --- dry runs -------------------------------------------------------------------------------
+
+    def evaluate(
+        self,
+        tool_name: str,
+        args: Mapping[str, Any],
+        *,
+        principal: Principal | None = None,
+        output: Any = None,
+        environment: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        ask_as: Literal["block", "ask"] = "block",
+    ) -> EvaluationResult:
+        """
+        Say what all rules mean for a call, without session, limits, hooks, events or any effect.
+
+        Args:
+            tool_name: Name of the tool.
+            args: Its arguments.
+            principal: On whose behalf.
+            output: A result to judge with post rules; None judges none.
+            environment: Instead of the guard's.
+            metadata: For ``metadata.*`` selectors.
+            ask_as: ``ask`` reports a call that needs approval as ``ask`` instead of ``block``.
+        """
+        return evaluate_call(
+            self._state.planner.plan(tool_name),
+            args,
+            principal=principal,
+            environment=environment if environment is not None else self.environment,
+            timestamp=self._clock.now(),
+            output=output,
+            metadata=metadata,
+            ask_as=ask_as,
+        )
+
+    def evaluate_batch(self, calls: Iterable[Mapping[str, Any]]) -> list[EvaluationResult]:
+        """
+        Evaluate several calls given as data.
+
+        Args:
+            calls: Maps with ``tool``, and optionally ``args``, ``principal`` (map of its fields), ``output``
+                (a map is judged as its JSON text) and ``environment``.
+
+        Returns:
+            One result for each; a call that cannot be read gives a blocking one with ``policy_error``.
+        """
+        return [self._evaluate_item(item) for item in calls]
+
+    def _evaluate_item(self, item: Mapping[str, Any]) -> EvaluationResult:
+        import json
+
+        tool = item.get("tool") if isinstance(item, Mapping) else None
+        try:
+            if not isinstance(tool, str):
+                raise ValueError('a call is a map with "tool", a text')
+            principal = item.get("principal")
+            output = item.get("output")
+            return self.evaluate(
+                tool,
+                item.get("args") or {},
+                principal=Principal(**principal) if isinstance(principal, Mapping) else principal,
+                output=json.dumps(output) if isinstance(output, Mapping) else output,
+                environment=item.get("environment"),
+            )
+        except Exception as error:
+            reason = f"the call cannot be evaluated: {error}"
+            failed = RuleResult(
+                rule_id="call", rule_type="precondition", passed=False, message=reason, action="block",
+                policy_error=True,
+            )  # fmt: skip
+            return EvaluationResult(
+                decision="block", tool_name=str(tool or ""), rules=[failed], block_reasons=[reason],
+                policy_error=True,
+            )  # fmt: skip
+
+    # --- what applies ---------------------------------------------------------------------------
+
+    def get_hooks(self, phase: str, call: ToolCall) -> list[HookRegistration]:
+        """
+        Hooks that concern a call.
+        """
+        plan = self._state.planner.plan(call.tool_name)
+        hooks = plan.before if phase == "before" else plan.after
+        return [hook for hook in hooks if hook.when is None or hook.when(call)]
+
+    def get_preconditions(self, call: ToolCall) -> list[CompiledRule]:
+        """
+        Pre rules that concern a call.
+        """
+        return list(self._state.planner.plan(call.tool_name).pre)
+
+    def get_postconditions(self, call: ToolCall) -> list[CompiledRule]:
+        """
+        Post rules that concern a call.
+        """
+        return list(self._state.planner.plan(call.tool_name).post)
+
+    def get_session_contracts(self) -> list[CompiledRule]:
+        """
+        Session rules.
+        """
+        return [rule for rule in self._state.planner.session if not rule.candidate]
+
+    def get_observe_preconditions(self, call: ToolCall) -> list[CompiledRule]:
+        """
+        Candidate pre rules that concern a call.
+        """
+        rules = self._state.planner.plan(call.tool_name).candidates
+        return [rule for rule in rules if rule.kind == "precondition"]
+
+    def get_observe_postconditions(self, call: ToolCall) -> list[CompiledRule]:
+        """
+        Candidate post rules that concern a call.
+        """
+        return list(self._state.planner.plan(call.tool_name).post_candidates)
+
+    def get_observe_session_contracts(self) -> list[CompiledRule]:
+        """
+        Candidate session rules.
+        """
+        return [rule for rule in self._state.planner.session if rule.candidate]
+
+    def describe(self) -> dict[str, Any]:
+        """
+        What is in force, as JSON-ready data without secrets.
+        """
+        state = self._state
+        limits = state.planner.limits
+        per_tool = {tool: _describe_limit(limit) for tool, limit in limits.per_tool.items()}
+        return {
+            "ruleset": state.policy.name,
+            "policy_version": state.policy_version,
+            "mode": state.mode,
+            "environment": self.environment,
+            "sources": list(self._sources),
+            "rules": [_describe_rule(rule) for rule in state.rules],
+            "disabled_rules": list(state.policy.disabled),
+            "limits": {
+                "max_attempts": _describe_limit(limits.max_attempts),
+                "max_tool_calls": _describe_limit(limits.max_tool_calls),
+                "max_calls_per_tool": per_tool,
+            },
+            "tools": {
+                name: {"side_effect": side_effect.value, "idempotent": idempotent}
+                for name, (side_effect, idempotent) in state.registry.names().items()
+            },
+            "hooks": [{"name": hook.name, "phase": hook.phase, "tool": hook.tool} for hook in self._hooks],
+            "sinks": [type(sink).__name__ for sink in getattr(self.audit_sink, "sinks", [self.audit_sink])],
+            "backend": type(self.backend).__name__,
+            "approval_backend": type(self._approval_backend).__name__ if self._approval_backend else None,
+        }
+
+    # --- reload and end -------------------------------------------------------------------------
+
+    async def reload(self, content: str | bytes | Mapping[str, Any]) -> None:
+        """
+        Replace the ruleset; everything else the guard was made with stays.
+
+        The document is read and compiled in a worker thread and then swapped in as a whole.  Calls that have
+        begun end under the ruleset they began with.
+
+        Raises:
+            EdictumConfigError: The document is invalid; the ruleset in force stays.
+        """
+        import asyncio
+
+        from edictum import loading
+
+        if not self._reloadable:
+            raise EdictumConfigError(
+                "a guard made by from_multiple cannot be reloaded; reload its parts and merge them again"
+            )
+        policy = await asyncio.to_thread(
+            loading.load_content, content, self._names, self.redaction, self._legacy
+        )
+        self._state = self._make_state(policy)
+
+    async def reload_from_disk(self) -> None:
+        """
+        Read the file of :meth:`from_yaml` again and replace the ruleset with it.
+
+        Raises:
+            EdictumConfigError: The guard was not made from a file, or the file is invalid.
+            FileNotFoundError: The file is gone.
+        """
+        import asyncio
+
+        from edictum import loading
+
+        if not self._sources:
+            raise EdictumConfigError("this guard was not made by from_yaml, so there is no file to read again")
+        policy = await asyncio.to_thread(
+            loading.load_file, self._sources[0], self._names, self.redaction, self._legacy
+        )
+        self._state = self._make_state(policy)
+
+    async def close(self) -> None:
+        """
+        Close sinks that hold resources.
+        """
+        for sink in getattr(self.audit_sink, "sinks", [self.audit_sink]):
+            close = getattr(sink, "aclose", None) or getattr(sink, "close", None)
+            if close is not None:
+                await settled(close())
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        await self.close()
+
+    # --- callbacks: exactly once, never raising --------------------------------------------------
+
+    def _tell_blocked(self, call: ToolCall, reason: str, name: str | None) -> None:
+        _tell(self._on_deny, call, reason, name)
+
+    def _tell_would_block(self, call: ToolCall, reason: str, name: str | None) -> None:
+        _tell(self._on_would_block, call, reason, name)
+
+    def _tell_allowed(self, call: ToolCall) -> None:
+        _tell(self._on_allow, call)
+
+    def _tell_violations(self, found: PostCallResult) -> Any:
+        if self._on_postcondition_warn is None:
+            return found.result
+        try:
+            return self._on_postcondition_warn(found.result, found.violations)
+        except Exception:
+            logger.exception("callback on_postcondition_warn failed; the result stays as the rules left it")
+            return found.result
+
+    def _succeeded(self, tool_name: str, result: Any) -> bool:
+        if self._success_check is None:
+            return looks_successful(result)
+        try:
+            return bool(self._success_check(tool_name, result))
+        except Exception:
+            logger.exception("success_check failed; the call of tool %r counts as failed", tool_name)
+            return False
+
+    # --- factories ------------------------------------------------------------------------------
+
+    @classmethod
+    def from_yaml(
+        cls, *paths: str | PathLike[str], legacy: Literal["reject", "upgrade"] = "reject", **options: Any
+    ) -> Self:
+        """
+        Make a guard from a ruleset file, YAML or JSON.
+
+        Args:
+            *paths: The file.
+            legacy: ``upgrade`` accepts the older vocabulary (``contracts``, ``effect``).
+            **options: Options of the constructor.
+
+        Raises:
+            EdictumConfigError: The file is invalid, or more than one was given.
+            FileNotFoundError: There is no such file.
+        """
+        from edictum import loading
+
+        if len(paths) != 1:
+            raise EdictumConfigError(
+                "from_yaml takes one file; composing several arrives in the next version" if paths
+                else "from_yaml needs the path of a ruleset"
+            )  # fmt: skip
+        names, redaction = _reading_options(options)
+        policy = loading.load_file(paths[0], names, redaction, legacy)
+        guard = cls._from_policy(policy, options | {"redaction": redaction}, legacy)
+        guard._sources = (str(paths[0]),)
+        return guard
+
+    @classmethod
+    def from_yaml_string(
+        cls, content: str | bytes, *, legacy: Literal["reject", "upgrade"] = "reject", **options: Any
+    ) -> Self:
+        """
+        Make a guard from the text of a ruleset, YAML or JSON; see :meth:`from_yaml`.
+        """
+        from edictum import loading
+
+        names, redaction = _reading_options(options)
+        policy = loading.load_content(content, names, redaction, legacy)
+        return cls._from_policy(policy, options | {"redaction": redaction}, legacy)
+
+    @classmethod
+    def from_bundle_dict(
+        cls,
+        bundle: Mapping[str, Any],
+        policy_version: str | None = None,
+        *,
+        legacy: Literal["reject", "upgrade"] = "reject",
+        **options: Any,
+    ) -> Self:
+        """
+        Make a guard from a ruleset that is already parsed; see :meth:`from_yaml`.
+
+        Args:
+            bundle: The document.
+            policy_version: Its identity; None takes the SHA-256 of its canonical JSON.
+            legacy: See :meth:`from_yaml`.
+            **options: Options of the constructor.
+        """
+        from edictum import loading
+
+        names, redaction = _reading_options(options)
+        policy = loading.load_content(bundle, names, redaction, legacy, policy_version)
+        return cls._from_policy(policy, options | {"redaction": redaction}, legacy)
+
+    @classmethod
+    def from_multiple(
+        cls, guards: Sequence[Edictum], *, merge: Literal["first", "strictest"] = "first"
+    ) -> Self:
+        """
+        Merge the rules of several guards into one.
+
+        A rule id that occurs twice counts once, from the first guard that has it.  All configuration comes
+        from the first guard; hooks and principal are not carried over.
+
+        Args:
+            guards: At least one.
+            merge: ``strictest`` takes the smallest limits, the more dangerous class of each tool, and a
+                policy version that names all of them.
+
+        Raises:
+            EdictumConfigError: No guard was given.
+        """
+        from edictum.merging import merge_guards
+
+        _one_of("merge", merge, ("first", "strictest"))
+        return merge_guards(cls, guards, strictest=merge == "strictest")
+
+    @classmethod
+    def _from_policy(cls, policy: Policy, options: dict[str, Any], legacy: Literal["reject", "upgrade"]) -> Self:
+        from edictum import loading
+
+        if options.get("audit_sink") is None:
+            options["audit_sink"] = loading.sinks_of(policy.observability, options["redaction"])
+        guard = cls(**options, policy=policy)
+        guard._legacy = legacy
+        return guard
+
+
+class GuardSession:
+    """
+    One session of a guard.
+
+    Attributes:
+        session_id: Its id.
+    """
+
+    def __init__(self, guard: Edictum, session_id: str) -> None:
+        self._guard = guard
+        self._session = Session(session_id, guard.backend)
+        self.session_id = session_id
+
+    async def run(
+        self, tool_name: str, args: Mapping[str, Any], tool_callable: Callable[..., Any], **call_fields: Any
+    ) -> Any:
+        """
+        :meth:`Edictum.run` in this session.
+        """
+        return await self._guard.run(
+            tool_name, args, tool_callable, session_id=self.session_id, **call_fields
+        )
+
+    def run_sync(
+        self, tool_name: str, args: Mapping[str, Any], tool_callable: Callable[..., Any], **call_fields: Any
+    ) -> Any:
+        """
+        :meth:`Edictum.run_sync` in this session.
+        """
+        return self._guard.run_sync(
+            tool_name, args, tool_callable, session_id=self.session_id, **call_fields
+        )
+
+    async def counters(self, tool_name: str | None = None) -> dict[str, int]:
+        """
+        Attempts, executions and, if asked, executions of one tool.
+        """
+        return await self._session.batch_get_counters(include_tool=tool_name)
+
+
+async def _run(
+    call: GovernedCall, args: Mapping[str, Any], tool: Callable[..., Any], run_in_thread: bool
+) -> RunResult:
+    await call.begin()
+    try:
+        if run_in_thread:
+            import asyncio
+
+            result = await settled(await asyncio.to_thread(tool, **args))
+        else:
+            result = tool(**args)
+            if hasattr(result, "__await__"):
+                result = await result
+    except Exception as error:
+        raise await call.fail(error) from error
+    except BaseException as error:
+        await call.fail(error)
+        raise
+    return (await call.finish(result)).unwrap()
+
+
+def looks_successful(result: Any) -> bool:
+    """
+    The built-in test of a tool's result.
+
+    Failure is a mapping with a truthy ``is_error``, or text that begins with ``error:`` or ``fatal:`` in any
+    case.
+    """
+    if isinstance(result, str):
+        start = result[:7].lower()
+        return not start.startswith(("error:", "fatal:"))
+    if isinstance(result, Mapping):
+        return not result.get("is_error")
+    return True
+
+
+def make_names(
+    operators: Mapping[str, CustomOperator] | None,
+    selectors: Mapping[str, CustomSelector] | None,
+    env: Mapping[str, str] | None,
+) -> Names:
+    """
+    Check custom operators and selectors.
+
+    Raises:
+        EdictumConfigError: A name is taken by a built-in one, or the value cannot be called.
+    """
+    from edictum.ruleset.vocabulary import BUILTIN_OPERATORS, SELECTOR_ROOTS
+
+    reserved_roots = {*SELECTOR_ROOTS, "session", "all", "any", "not"}
+    taken = (("custom_operators", operators, set(BUILTIN_OPERATORS)), ("custom_selectors", selectors, reserved_roots))
+    for option, given, reserved in taken:
+        for name, function in (given or {}).items():
+            if name in reserved:
+                raise EdictumConfigError(f"{option}: {name!r} is built in; choose another name")
+            if not callable(function):
+                raise EdictumConfigError(f"{option}: {name!r} cannot be called; give a function")
+    if env is None:
+        return Names(dict(operators or {}), dict(selectors or {}))
+    return Names(dict(operators or {}), dict(selectors or {}), env)
+
+
+def _reading_options(options: Mapping[str, Any]) -> tuple[Names, RedactionPolicy]:
+    names = make_names(options.get("custom_operators"), options.get("custom_selectors"), options.get("env"))
+    return names, options.get("redaction") or RedactionPolicy()
+
+
+def _own_tools(
+    tools: Mapping[str, Mapping[str, Any]] | None,
+) -> dict[str, tuple[SideEffect, bool, bool]]:
+    found = {}
+    for name, tool in (tools or {}).items():
+        unknown = set(tool) - {"side_effect", "idempotent", "shell"}
+        if unknown:
+            raise EdictumConfigError(f"tools: {name!r} has unknown keys: {', '.join(sorted(map(str, unknown)))}")
+        try:
+            side_effect = SideEffect(tool.get("side_effect", SideEffect.IRREVERSIBLE))
+        except ValueError:
+            known = ", ".join(SideEffect)
+            raise EdictumConfigError(f"tools: side_effect of {name!r} is one of {known}") from None
+        found[name] = (side_effect, bool(tool.get("idempotent", False)), bool(tool.get("shell", False)))
+    return found
+
+
+def _with_local(local: CollectingAuditSink, sinks: AuditSink | Sequence[AuditSink] | None) -> AuditSink:
+    if sinks is None:
+        return local
+    others = list(sinks) if isinstance(sinks, (list, tuple)) else [sinks]
+    return CompositeSink([local, *others]) if others else local  # type: ignore[list-item]
+
+
+def _tell(callback: Callable[..., object] | None, *facts: Any) -> None:
+    if callback is None:
+        return
+    try:
+        callback(*facts)
+    except Exception:
+        logger.exception("callback %r failed; the decision stands", getattr(callback, "__name__", callback))
+
+
+def _one_of(option: str, value: object, allowed: tuple[object, ...]) -> None:
+    if value not in allowed:
+        raise EdictumConfigError(f"{option} is {' or '.join(repr(item) for item in allowed)}, not {value!r}")
+
+
+def _describe_limit(limit: Any) -> dict[str, Any]:
+    return {"number": limit.number, "rule": limit.rule.id if limit.rule is not None else None}
+
+
+def _describe_rule(rule: CompiledRule) -> dict[str, Any]:
+    return {
+        "id": rule.id,
+        "type": rule.kind,
+        "tools": list(rule.tools),
+        "mode": "observe" if rule.observe else "enforce",
+        "action": rule.action,
+        "candidate": rule.candidate,
+        "source": rule.source,
+        "tags": list(rule.tags),
+    }

@@ -1,0 +1,143 @@
+"""
+The driver of the engine: it awaits the foreign code that the engine asks about.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, cast
+
+from edictum.engine.decide import Steps, decide
+from edictum.engine.outcome import Answer, PostDecision, PreDecision, Question, error_text
+from edictum.engine.plan import ToolPlan
+from edictum.engine.review import ReviewSteps, review
+from edictum.hooks import HookDecision, HookRegistration, HookResult
+from edictum.rules import Decision
+from edictum.ruleset.policy import CompiledRule
+from edictum.session import Session
+from edictum.snapshot import EMPTY
+from edictum.tool_call import ToolCall
+
+if TYPE_CHECKING:
+    from edictum.guard import Edictum
+
+logger = logging.getLogger(__name__)
+
+_PASSED = Answer(True)
+
+
+async def drive(
+    steps: Steps | ReviewSteps, call: ToolCall, session: Session | None, value: Any = None
+) -> PreDecision | PostDecision:
+    """
+    Run the engine to its decision.
+
+    Args:
+        steps: The engine, not yet started.
+        call: The call that is judged.
+        session: Given to Python rules on the session.
+        value: The tool's result, given to Python post rules.
+    """
+    step = next(steps)
+    while type(step) is Question:
+        step = steps.send(await _answer(step.subject, call, session, value))
+    return cast("PreDecision | PostDecision", step)
+
+
+async def _answer(
+    subject: CompiledRule | HookRegistration, call: ToolCall, session: Session | None, value: Any
+) -> Answer:
+    try:
+        if subject.when is not None and not subject.when(call):
+            return _PASSED
+        if isinstance(subject, HookRegistration):
+            return _from_hook(await settled(subject.callback(call)))
+        assert subject.function is not None
+        if subject.kind == "session_contract":
+            return from_decision(await settled(subject.function(session)))
+        if subject.kind == "postcondition":
+            return from_decision(await settled(subject.function(call, value)))
+        return from_decision(await settled(subject.function(call)))
+    except Exception as error:
+        return Answer(False, error=error_text(error))
+
+
+async def settled(value: Any) -> Any:
+    """
+    The value itself, or what awaiting it gives.
+    """
+    return await value if hasattr(value, "__await__") else value
+
+
+def from_decision(decision: object) -> Answer:
+    """
+    Read the answer of a Python rule.
+
+    Raises:
+        TypeError: It is not a :class:`~edictum.rules.Decision`.
+    """
+    if not isinstance(decision, Decision):
+        raise TypeError(f"a rule returns a Decision, not {type(decision).__name__}")
+    if decision.passed is True:
+        return _PASSED
+    return Answer(False, decision.message or "the rule is broken", decision.metadata or EMPTY)
+
+
+def _from_hook(decision: object) -> Answer:
+    if not isinstance(decision, HookDecision):
+        raise TypeError(f"a before-hook returns a HookDecision, not {type(decision).__name__}")
+    if decision.result is HookResult.ALLOW:
+        return _PASSED
+    return Answer(False, decision.reason)
+
+
+class CheckPipeline:
+    """
+    The checks of a guard without the act: nothing is counted, logged or executed.
+
+    Args:
+        guard: Whose rules are used.  They are taken when the pipeline is made, so that a call is judged by
+            one ruleset from start to end.
+    """
+
+    def __init__(self, guard: Edictum) -> None:
+        self._state = guard._state
+        self._mask_secrets: Callable[[str], str] = guard.redaction.redact_text
+
+    def plan(self, tool_name: str) -> ToolPlan:
+        """
+        What concerns a tool.
+        """
+        return self._state.planner.plan(tool_name)
+
+    async def pre_execute(self, tool_call: ToolCall, session: Session) -> PreDecision:
+        """
+        Decide about a call on the session's counters as they are stored.
+        """
+        plan = self.plan(tool_call.tool_name)
+        attempts, *others = await session.read_again(plan)
+        decision = await drive(decide(plan, tool_call, (attempts + 1, *others)), tool_call, session)
+        return cast(PreDecision, decision)
+
+    async def post_execute(self, tool_call: ToolCall, tool_response: Any, tool_success: bool) -> PostDecision:
+        """
+        Decide about a tool's result, then tell the after-hooks.
+        """
+        plan = self.plan(tool_call.tool_name)
+        steps = review(plan, tool_call, tool_response, tool_success, self._mask_secrets)
+        decision = await drive(steps, tool_call, None, tool_response)
+        await after_hooks(plan, tool_call, tool_response)
+        return cast(PostDecision, decision)
+
+
+async def after_hooks(plan: ToolPlan, call: ToolCall, value: Any) -> None:
+    """
+    Tell the after-hooks; what they raise is logged, because the tool has already run.
+    """
+    for hook in plan.after:
+        try:
+            if hook.when is None or hook.when(call):
+                await settled(hook.callback(call, value))
+        except Exception:
+            logger.exception("after-hook %r failed", hook.name)

@@ -1,0 +1,651 @@
+"""
+Keeping secrets out of everything that is shown or written down.
+
+Two tests find a secret.  The **key test** looks at the name under which a value stands (``api_key``,
+``dbPassword``).  The **detectors** look for the shape of well-known credentials anywhere in a text, and for the
+places where commands, URLs and headers carry a password.
+
+INVARIANT: every detector is linear in its input.  Each pattern starts with a literal, so that the search
+skips to candidates; what follows is a run of one character class that nothing after it can match as well, a run
+with an upper bound, or a run that ends where the next candidate can start.  The two that do not fit (a JWT, whose
+end decides, and a PEM block, whose end may be missing) consume what they looked at.
+
+INVARIANT: redacting what was redacted changes nothing.  Placeholders match no detector or are replaced by
+themselves, and a cut never goes through a placeholder.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from edictum.audit import to_json_line
+from edictum.errors import EdictumConfigError
+from edictum.text import shorten
+
+REDACTED = "[REDACTED]"
+
+MAX_STRING = 1_000
+MAX_RESULT = 500
+MAX_ARGS = 8_192
+MAX_REASON = 1_024
+MAX_RECORDS = 100
+MAX_PAYLOAD = 32_768
+MAX_DEPTH = 20
+
+# Text beyond twice this length is read and shown at its two ends only.
+_EDGE = 65_536
+# Read beyond what is shown, so that a secret across the border is seen whole; longer than a private key in PEM form.
+_MARGIN = 8_192
+_MARKER_ROOM = 64
+# Bound of a whole redacted structure; what shares parts with itself could otherwise unfold without end.
+_MAX_TREE = 1 << 24
+_MAX_KEY = 200
+_MAX_KEYS_CACHED = 4_096
+# Of the fields that a record lost so many names are listed, of this length; an escaped character takes up to 12.
+_MAX_NAMES = 20
+_MAX_NAME_LISTED = 32
+_NAMES_ROOM = _MAX_NAMES * (12 * _MAX_NAME_LISTED + 3) + 64
+
+_CYCLE = "[refers to itself]"
+_TOO_DEEP = "[nested too deep]"
+_TOO_LARGE = "[too large to show]"
+_ARGS_FULL = "[left out: arguments exceed 8 KB]"
+
+_SENSITIVE_KEYS = frozenset(
+    "password secret token api_key apikey authorization auth credentials private_key privatekey access_token"
+    " refresh_token client_secret connection_string database_url db_password ssh_key passphrase api_tokens"
+    " db_passwords user_credentials oauth_secrets encryption_keys jwt_tokens pwd passwd cookie set_cookie bearer otp"
+    " pin cvv ssn proxy_authorization".split()
+)
+_SAFE_KEYS = frozenset(
+    "max_tokens num_tokens input_tokens output_tokens total_tokens completion_tokens prompt_tokens cached_tokens"
+    " reasoning_tokens audio_tokens cache_tokens sort_keys index_keys primary_key foreign_key sort_key partition_key"
+    " cache_key key_name".split()
+)
+_SENSITIVE_PARTS = frozenset(
+    "token tokens key keys secret secrets password passwords credential credentials pwd passwd passphrase cookie"
+    " cookies bearer otp pin cvv ssn".split()
+)
+_CAMEL_BORDER = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+_NOT_IN_NAME = re.compile(r"[^a-z0-9]+")
+
+# ---- shapes of tokens -----------------------------------------------------------------------------------------
+# "task-", "disk_test_": with two letters in front, the prefix is the end of a word unless what follows mixes lower
+# case, upper case and digits as random keys do.  The look-aheads are bounded, hence linear.
+_RANDOM = r"(?=[a-z0-9_-]{0,99}[A-Z])(?=[A-Z0-9_-]{0,99}[a-z])(?=[A-Za-z_-]{0,99}[0-9])"
+_SK_DASH = re.compile(
+    rf"sk-(?:(?<![A-Za-z]{{2}}sk-)|{_RANDOM})"
+    r"(?:(?:proj|svcacct|admin|ant|or-v1)-[A-Za-z0-9_-]{4,}|[A-Za-z0-9]{20,}[A-Za-z0-9_-]*)"
+)
+_STRIPE = re.compile(
+    rf"(?:(?:sk|rk)_(?:(?<![A-Za-z]{{2}}[sr]k_)|{_RANDOM})(?:live|test)_|whsec_)[A-Za-z0-9]{{10,}}"
+)
+_GITHUB = re.compile(r"gh[pousr]_[A-Za-z0-9]{36,}|github_pat_[A-Za-z0-9_]{22,}")
+_SLACK = re.compile(r"xox[a-z]-[A-Za-z0-9-]{10,}")
+_AWS = re.compile(r"A(?:KIA|SIA)[0-9A-Z]{16,}")
+_GOOGLE = re.compile(r"AIza[A-Za-z0-9_-]{35,}")
+# Matches every header so that no part of one run is looked at twice; _jwt decides.
+_JWT = re.compile(r"eyJ([A-Za-z0-9_-]*)(\.[A-Za-z0-9_-]*(?:\.[A-Za-z0-9_-]+)*)?")
+_MIN_JWT_HEADER = 20
+
+# ---- places where text carries a password ----------------------------------------------------------------------
+# One shell word or quoted text, without the punctuation that closes it.  A quote left open runs to the end of the
+# line.  A bare "..." is what a cut leaves behind.
+_WORD = r"""(?!\.\.\.(?!\S))(?:\\?"[^"\n]*"?|\\?'[^'\n]*'?|[^\s"']\S*(?<![\s"',;}]))"""
+_VALUE = re.compile(_WORD)
+# The look-behinds stand after the literal, because a pattern that starts with one cannot skip to candidates.
+_FLAG_P = re.compile(rf"(-p(?<![\w-]-p)(?<!mkdir -p))(?:([ \t]+)(?!-){_WORD}|(=?)(?![.,;:)|>\]])({_WORD}))")
+_OPTION_WORD = re.compile(r"[a-z][a-z.-]*")
+_TAKES_ATTACHED = ("mysql", "mariadb", "sshpass")
+_FLAG_LONG = re.compile(
+    r"(--(?:[a-z]{1,20}[-_]){0,2}"
+    r"(?:password|passwd|passphrase|pwd|secret|token|credentials?|(?:api|access|secret|private)[-_]?key)"
+    rf"(?:=|[ \t]+(?!-))){_WORD}"
+)
+_EXPORT = re.compile(rf"(export[ \t]+)([A-Za-z_][A-Za-z0-9_]*)(=){_WORD}")
+_EXPORTED_SECRET = ("KEY", "TOKEN", "SECRET", "PASSWORD", "CREDENTIAL")
+_ASSIGNED_SECRET = (*_EXPORTED_SECRET, "PASSWD", "PASSPHRASE", "PWD")
+_ASSIGNMENT = re.compile(r"(?<![A-Za-z0-9_])([A-Z][A-Z0-9_]*)=(?!=)")
+# Neither part contains a slash and every candidate starts with one, so no two candidates share text.
+_URL_PASSWORD = re.compile(r"(://[^\s/:@'\"<>]*:)[^\s/'\"<>]+@")
+_AUTHORIZATION = re.compile(
+    r"((?:uthorization|UTHORIZATION)(?:\\?[\"'])?[ \t]*[:=][ \t]*(?:\\?[\"'])?"
+    r"(?:(?i:basic|bearer|digest|token|negotiate|ntlm|apikey|hawk)[ \t]+)?)(?!\.\.\.(?!\S))[^\s\"'<>\\]+"
+)
+# The excluded words are how prose goes on ("bearer authentication").
+_BEARER = re.compile(
+    r"(earer[ \t]+)(?!auth|token|cred|cert|instrument|scheme)"
+    r"(?:[A-Za-z0-9._~+/=-]{12,}|(?=[A-Za-z._~+/=-]{0,12}[0-9])[A-Za-z0-9._~+/=-]{6,})"
+)
+
+# ---- private keys ------------------------------------------------------------------------------------------------
+_PEM_BEGIN = re.compile(r"-----BEGIN (?:[A-Z0-9]{1,20} ){0,4}PRIVATE KEY(?: BLOCK)?-----")
+_PEM_END = re.compile(r"-----END (?:[A-Z0-9]{1,20} ){0,4}PRIVATE KEY(?: BLOCK)?-----")
+_PEM_GOES_ON = re.compile(r"[ \t]*(?:[\r\n]|\\+[rn]|[A-Za-z0-9+/=]{16})")
+_PEM_BODY = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=\r\n\\")
+
+_NOT_IN_TOKEN = re.compile(r"[\s\"'<>,;]")
+
+_PLAIN_TYPES = frozenset((bool, float, type(None)))
+
+
+class RedactionPolicy:
+    """
+    Decides what is a secret and takes it out of arguments, texts and decision-log records.
+
+    A policy does not change after construction and may be used from several threads.
+
+    Args:
+        sensitive_keys: Names whose values are always withheld, added to the built-in ones.
+        custom_patterns: Pairs of a regular expression and its replacement (as in ``re.sub``), applied before the
+            detectors.  They are trusted: their run time is not bounded by edictum.
+        detect_secret_values: Whether the detectors run; the key test and custom patterns always do.
+        safe_compound_keys: Names that are kept although a part of them sounds sensitive, such as ``max_tokens``;
+            added to the built-in ones.  A name that is itself in the sensitive set stays sensitive.
+
+    Raises:
+        EdictumConfigError: A custom pattern does not compile, or names were given as one string.
+    """
+
+    __slots__ = ("_custom", "_detect", "_keys", "_safe", "_sensitive")
+
+    def __init__(
+        self,
+        sensitive_keys: Iterable[str] | None = None,
+        custom_patterns: Iterable[tuple[str | re.Pattern[str], str]] | None = None,
+        detect_secret_values: bool = True,
+        safe_compound_keys: Iterable[str] | None = None,
+    ) -> None:
+        self._sensitive = _SENSITIVE_KEYS | _names("sensitive_keys", sensitive_keys)
+        self._safe = _SAFE_KEYS | _names("safe_compound_keys", safe_compound_keys)
+        self._custom = tuple(_custom_pattern(*pair) for pair in custom_patterns or ())
+        self._detect = detect_secret_values
+        self._keys: dict[Any, bool] = {}
+
+    # ---- keys ------------------------------------------------------------------------------------------------
+
+    def is_sensitive_key(self, key: object) -> bool:
+        """
+        Whether a value under this name is withheld whatever it looks like.
+        """
+        known = self._keys.get(key) if type(key) is str else None
+        return known if known is not None else self._judge_key(key)[1]
+
+    def _judge_key(self, key: object) -> tuple[Any, bool]:
+        """
+        The key as it may be shown and whether its value is sensitive.
+        """
+        if key is None or isinstance(key, (bool, int, float)):
+            return key, False
+        name = key if isinstance(key, str) else _as_text(key)
+        flat, snake = _name_forms(name)
+        if flat in self._sensitive or snake in self._sensitive:
+            sensitive = True
+        elif flat in self._safe or snake in self._safe:
+            sensitive = False
+        else:
+            sensitive = any(part.rstrip("0123456789") in _SENSITIVE_PARTS for part in snake.split("_"))
+        shown = self._head(name, _MAX_KEY)
+        if shown is key and type(key) is str:
+            # Only short names without a secret in them; names come from a model, so their number is bounded.
+            if len(self._keys) >= _MAX_KEYS_CACHED:
+                self._keys.clear()
+            self._keys[key] = sensitive
+        return shown, sensitive
+
+    # ---- text ------------------------------------------------------------------------------------------------
+
+    def redact_text(self, text: str, max_length: int | None = None) -> str:
+        """
+        Replace every secret in a text, and only that.
+
+        Of more than 131,072 characters the two ends are kept, with the number of characters left out between them.
+
+        Args:
+            text: Any text.
+            max_length: Longest result; a longer one ends in ``...``.  None for no shortening.
+        """
+        if max_length is not None:
+            return self._head(text, max_length)
+        if len(text) <= 2 * _EDGE:
+            return self._mask(text)
+        head, tail = self._edges(text)
+        left_out = len(text) - len(head) - len(tail)
+        # On a line of its own, because no detector but the one for private keys looks across line breaks.
+        return f"{head}\n[{left_out} characters left out]\n{tail}"
+
+    def redact_bash_command(self, command: str) -> str:
+        """
+        Replace the secrets in a command line; see :meth:`redact_text`.
+        """
+        return self.redact_text(command)
+
+    def redact_result(self, result: str, max_length: int = MAX_RESULT) -> str:
+        """
+        Replace the secrets in a tool's output and shorten it for a summary.
+        """
+        return self._head(result, max_length)
+
+    def looks_secret(self, text: str) -> bool:
+        """
+        Whether any part of the text, however long, would be replaced.
+        """
+        return self._mask(text) != text
+
+    def _mask(self, text: str) -> str:
+        for pattern, replacement in self._custom:
+            text = pattern.sub(replacement, text)
+        return self._detected(text) if self._detect else text
+
+    def _detected(self, text: str) -> str:
+        # The tests for one literal are several times cheaper than a search, and clean text is the normal case.
+        if "-" in text:
+            text = _dashed(text)
+        if "_" in text:
+            if "gh" in text:
+                text = _GITHUB.sub(REDACTED, text)
+            if "k_live_" in text or "k_test_" in text or "whsec_" in text:
+                text = _STRIPE.sub(REDACTED, text)
+        if "I" in text:
+            if "AKIA" in text or "ASIA" in text:
+                text = _AWS.sub(REDACTED, text)
+            if "AIza" in text:
+                text = _GOOGLE.sub(REDACTED, text)
+        if "eyJ" in text:
+            text = _JWT.sub(_jwt, text)
+        if "earer" in text:
+            text = _BEARER.sub(_keep_first, text)
+        assigned = "=" in text
+        if assigned:
+            text = self._assignments(text)
+        if ":" in text or assigned:
+            if "://" in text:
+                text = _URL_PASSWORD.sub(rf"\g<1>{REDACTED}@", text)
+            if "uthorization" in text or "UTHORIZATION" in text:
+                text = _AUTHORIZATION.sub(_keep_first, text)
+        return text
+
+    def _assignments(self, text: str) -> str:
+        if "export" in text:
+            text = _EXPORT.sub(self._export, text)
+        if not any(word in text for word in _ASSIGNED_SECRET):
+            return text
+        parts: list[str] = []
+        done = 0
+        for match in _ASSIGNMENT.finditer(text):
+            if match.start() < done or not self.is_sensitive_key(match[1]):
+                continue
+            value = _VALUE.match(text, match.end())
+            if value is not None:
+                parts += [text[done : match.end()], REDACTED]
+                done = value.end()
+        return "".join([*parts, text[done:]]) if parts else text
+
+    def _export(self, match: re.Match[str]) -> str:
+        name = match[2]
+        if name.lower() in self._safe or not any(word in name.upper() for word in _EXPORTED_SECRET):
+            return match[0]
+        return f"{match[1]}{name}={REDACTED}"
+
+    def _head(self, text: str, size: int) -> str:
+        """
+        The redacted start of a text, at most ``size`` characters; longer text ends in dots.
+        """
+        if len(text) <= size + _MARGIN:
+            return _cut(self._mask(text), size)
+        return _cut(self._start(text, size) + "...", size)
+
+    def _start(self, text: str, size: int) -> str:
+        """
+        Redact a little more than the first ``size`` characters, so that no secret cut in two is left at the end.
+
+        The cut goes through white space: the detectors replace the first part of a quoted password, of a private
+        key and of a header without its second part.  Where there is no white space, the last characters are dropped.
+        """
+        region = text[: size + _MARGIN]
+        at = max(region.rfind(" ", size), region.rfind("\n", size), region.rfind("\t", size))
+        return self._mask(region[:at]) if at >= 0 else self._mask(region)[:-_MARGIN]
+
+    def _edges(self, text: str) -> tuple[str, str]:
+        size = _EDGE - _MARKER_ROOM
+        head = self._start(text, size)
+        tail = self._mask(text[-(size + _MARGIN) :])
+        # What starts before the tail was seen without its beginning, so the margin and the word it ends in go.
+        border = _NOT_IN_TOKEN.search(tail, max(_MARGIN, len(tail) - size))
+        return head[: _whole(head, size)], "" if border is None else tail[border.start() :]
+
+    # ---- structures ------------------------------------------------------------------------------------------
+
+    def redact_args(self, args: Any) -> Any:
+        """
+        Copy arguments of any shape without their secrets, in types that JSON knows.
+
+        Tuples and sets become lists, other objects their text; strings over 1,000 characters are shortened, and a
+        string that starts with a credential is replaced as a whole.  What refers to itself or is nested deeper
+        than 20 levels ends in a note.
+        """
+        return self._tree(args, shorten_to=MAX_STRING)
+
+    def redact_tree(self, value: Any) -> Any:
+        """
+        Copy nested data of a decision-log record without its secrets; strings are treated as free text.
+        """
+        return self._tree(value, shorten_to=None)
+
+    def redact_event_args(self, args: Mapping[str, Any]) -> dict[str, Any]:
+        """
+        Redact the arguments of a call as :meth:`redact_args` does, and keep at most about 8 KB of them.
+
+        The size is estimated on the way, without escapes of JSON; :meth:`cap_payload` measures exactly.
+        """
+        try:
+            return self._mapping(args, (), MAX_ARGS, MAX_STRING)[0]
+        except _Full:
+            return self._fitted(args)
+
+    def _tree(self, value: Any, shorten_to: int | None) -> Any:
+        try:
+            return self._value(value, (), _MAX_TREE, shorten_to)[0]
+        except _Full:
+            return _TOO_LARGE
+
+    def _fitted(self, args: Mapping[str, Any]) -> dict[str, Any]:
+        out: dict[str, Any] = {}
+        room = MAX_ARGS - _MARKER_ROOM
+        for count, (key, item) in enumerate(args.items()):
+            try:
+                one, room = self._mapping({key: item}, (), room, MAX_STRING)
+            except _Full:
+                one = {self._judge_key(key)[0]: _ARGS_FULL}
+                room -= len(str(key)) + len(_ARGS_FULL) + 6
+                if room < 0:
+                    out["_left_out"] = f"{len(args) - count} more arguments"
+                    return out
+            out.update(one)
+        return out
+
+    # The walkers return what is left of the room beside the copy: a counter in an object would cost more than the
+    # rest of the loop.
+
+    def _mapping(
+        self, value: Mapping[Any, Any], path: tuple[int, ...], room: int, shorten_to: int | None
+    ) -> tuple[dict[Any, Any], int]:
+        path = (*path, id(value))
+        out: dict[Any, Any] = {}
+        known = self._keys
+        string = self._string
+        for key, item in value.items():
+            sensitive = known.get(key) if type(key) is str else None
+            if sensitive is None:
+                key, sensitive = self._judge_key(key)
+            if sensitive:
+                item = REDACTED
+                room -= 12
+            elif type(item) is str:
+                item = string(item, shorten_to)
+                room -= len(item) + 2
+            elif type(item) in _PLAIN_TYPES:
+                room -= 5
+            else:
+                item, room = self._value(item, path, room, shorten_to)
+            room -= (len(key) if type(key) is str else 4) + 4
+            if room < 0:
+                raise _Full
+            out[key] = item
+        return out, room
+
+    def _sequence(
+        self, value: Iterable[Any], path: tuple[int, ...], room: int, shorten_to: int | None
+    ) -> tuple[list[Any], int]:
+        path = (*path, id(value))
+        out: list[Any] = []
+        string = self._string
+        for item in value:
+            if type(item) is str:
+                item = string(item, shorten_to)
+                room -= len(item) + 3
+            elif type(item) in _PLAIN_TYPES:
+                room -= 6
+            else:
+                item, room = self._value(item, path, room - 1, shorten_to)
+            if room < 0:
+                raise _Full
+            out.append(item)
+        return out, room
+
+    def _value(self, value: Any, path: tuple[int, ...], room: int, shorten_to: int | None) -> tuple[Any, int]:
+        """
+        Redact a value of any type; the loops above shortcut the frequent ones.
+        """
+        if isinstance(value, int):
+            # A number of a thousand digits is a text in disguise, and Python refuses to print more than 4,300.
+            return (value, room - 20) if value.bit_length() <= 1_024 else (_TOO_LARGE, room - 21)
+        if value is None or isinstance(value, float):
+            return value, room - 5
+        if isinstance(value, (Mapping, list, tuple, set, frozenset)):
+            if id(value) in path:
+                return _CYCLE, room - len(_CYCLE)
+            if len(path) >= MAX_DEPTH:
+                return _TOO_DEEP, room - len(_TOO_DEEP)
+            if isinstance(value, Mapping):
+                return self._mapping(value, path, room - 2, shorten_to)
+            return self._sequence(value, path, room - 2, shorten_to)
+        text = self._string(value if isinstance(value, str) else _as_text(value), shorten_to)
+        return text, room - len(text) - 2
+
+    def _string(self, text: str, shorten_to: int | None) -> str:
+        if shorten_to is None:
+            return self.redact_text(text)
+        if len(text) > shorten_to:
+            masked = self._head(text, shorten_to)
+        elif self._detect and not self._custom:
+            masked = self._detected(text)
+        else:
+            masked = self._mask(text)
+        if masked is not text and masked.startswith(REDACTED) and self._starts_secret(text):
+            return REDACTED
+        return masked
+
+    def _starts_secret(self, text: str) -> bool:
+        """
+        Whether a value begins with a credential; then it is taken for one as a whole, as published rulesets expect.
+        """
+        if not self._detect or text.startswith(REDACTED):
+            return False
+        return self._detected(text[:_MARGIN]).startswith(REDACTED)
+
+    # ---- decision-log records ----------------------------------------------------------------------------------
+
+    def cap_payload(self, payload: dict[str, Any]) -> dict[str, Any]:
+        """
+        Redact a decision-log record and keep it under 32,768 characters of compact JSON.
+
+        A record over that size loses ``result_summary`` and the content of ``tool_args``.  Then single fields are
+        bounded (8 KB of arguments, 1 KB of reason, 100 records of hooks and rules each), and as long as the rest
+        is too large its largest field is dropped.
+
+        Returns:
+            A copy; ``_truncated`` in it lists the fields that were dropped or cut.
+        """
+        out = self.redact_tree(payload)
+        if not isinstance(out, dict):
+            return {"_truncated": ["*"]}
+        touched: list[str] = []
+        if _json_size(out) > MAX_PAYLOAD:
+            if out.pop("result_summary", None) is not None:
+                touched.append("result_summary")
+            if "tool_args" in out:
+                out["tool_args"] = {"_redacted": "payload exceeded 32KB"}
+                touched.append("tool_args")
+        touched += self._cap_fields(out)
+        _note_truncated(out, touched)
+        if _json_size(out) > MAX_PAYLOAD:
+            _note_truncated(out, _drop_largest(out))
+        return out
+
+    def _cap_fields(self, out: dict[str, Any]) -> list[str]:
+        touched = []
+        args = out.get("tool_args")
+        if args is not None and _json_size(args) > MAX_ARGS:
+            fitted = self.redact_event_args(args) if isinstance(args, dict) else None
+            fits = fitted is not None and _json_size(fitted) <= MAX_ARGS
+            out["tool_args"] = fitted if fits else {"_redacted": "arguments exceeded 8KB"}
+            touched.append("tool_args")
+        reason = out.get("reason")
+        if isinstance(reason, str) and len(reason) > MAX_REASON:
+            out["reason"] = _cut(reason, MAX_REASON)
+            touched.append("reason")
+        for name in ("hooks_evaluated", "contracts_evaluated"):
+            records = out.get(name)
+            if isinstance(records, list) and len(records) > MAX_RECORDS:
+                out[name] = records[:MAX_RECORDS]
+                touched.append(name)
+        return touched
+
+
+class _Full(Exception):  # noqa: N818  a signal between the walkers, not an error
+    """
+    The copy would exceed its room.
+    """
+
+
+def _names(option: str, names: Iterable[str] | None) -> set[str]:
+    if isinstance(names, str):
+        raise EdictumConfigError(f"{option}: expected a list of names, got one string; write [{names!r}]")
+    return {form for name in names or () for form in _name_forms(name)}
+
+
+def _name_forms(name: str) -> tuple[str, str]:
+    """
+    A name in lower case with underscores, without and with borders between the words of camelCase.
+    """
+    snake = _CAMEL_BORDER.sub("_", name).lower()
+    return name.lower().replace("-", "_"), _NOT_IN_NAME.sub("_", snake)
+
+
+def _custom_pattern(regex: str | re.Pattern[str], replacement: str) -> tuple[re.Pattern[str], str]:
+    try:
+        pattern = re.compile(regex)
+        # Matches the empty text, so that a replacement with a wrong group is found now and not on the first hit.
+        re.compile(pattern.pattern + "|", pattern.flags).sub(replacement, "")
+    except (re.error, IndexError) as error:
+        source = regex.pattern if isinstance(regex, re.Pattern) else regex
+        raise EdictumConfigError(f"custom_patterns: pattern {source!r} cannot be used: {error}") from error
+    return pattern, replacement
+
+
+def _as_text(value: object) -> str:
+    try:
+        return str(value)
+    except Exception:
+        # The text is for showing only and what is shown in its place says less, so nothing is hidden by going on.
+        return f"[{type(value).__name__} without text]"
+
+
+def _dashed(text: str) -> str:
+    if "-----" in text:
+        text = _private_keys(text)
+    if "sk-" in text:
+        text = _SK_DASH.sub(REDACTED, text)
+    if "xox" in text:
+        text = _SLACK.sub(REDACTED, text)
+    if "-p" in text:
+        text = _FLAG_P.sub(_flag_p, text)
+    if "--" in text:
+        text = _FLAG_LONG.sub(_keep_first, text)
+    return text
+
+
+def _keep_first(match: re.Match[str]) -> str:
+    return match[1] + REDACTED
+
+
+def _jwt(match: re.Match[str]) -> str:
+    return REDACTED if match[2] is not None and len(match[1]) >= _MIN_JWT_HEADER else match[0]
+
+
+def _flag_p(match: re.Match[str]) -> str:
+    flag, gap, equals, attached = match.groups()
+    if gap is not None:
+        return f"{flag}{gap}{REDACTED}"
+    # "-port", "-print" are options of one dash, except after the few programs that take "-psecret".
+    if not equals and _OPTION_WORD.fullmatch(attached):
+        before = match.string[max(0, match.start() - 200) : match.start()]
+        if not any(program in before for program in _TAKES_ATTACHED):
+            return match[0]
+    return f"{flag}{equals}{REDACTED}"
+
+
+def _private_keys(text: str) -> str:
+    parts: list[str] = []
+    done = 0
+    for end in _PEM_END.finditer(text):
+        begin = _PEM_BEGIN.search(text, done, end.start())
+        start = begin.start() if begin else end.start()
+        if begin is None:
+            # The beginning was cut off; take the lines of the body back to the first other character.
+            while start > done and text[start - 1] in _PEM_BODY:
+                start -= 1
+        parts += [text[done:start], REDACTED]
+        done = end.end()
+    begin = _PEM_BEGIN.search(text, done)
+    while begin is not None:
+        parts += [text[done : begin.start()], REDACTED]
+        # The end was cut off: everything belongs to the key, unless only the marker is quoted, as in a search.
+        done = len(text) if _PEM_GOES_ON.match(text, begin.end()) else begin.end()
+        begin = _PEM_BEGIN.search(text, done)
+    return "".join([*parts, text[done:]]) if parts else text
+
+
+def _whole(text: str, keep: int) -> int:
+    """
+    The greatest length up to ``keep`` at which a cut does not go through a placeholder.
+    """
+    at = text.rfind("[", max(keep - len(REDACTED) + 1, 0), max(keep, 0))
+    return at if at >= 0 and text.startswith(REDACTED, at) else keep
+
+
+def _cut(text: str, limit: int) -> str:
+    if len(text) <= limit:
+        return text
+    return shorten(text[: _whole(text, max(limit - 3, 0))] + "...", limit)
+
+
+def _json_size(value: Any) -> int:
+    """
+    Length as compact JSON, counted for a writer that escapes all but ASCII.
+    """
+    line = to_json_line({"": value})
+    if line.isascii():
+        return len(line) - 5
+    units = len(line.encode("utf-16-le", "surrogatepass")) // 2
+    plain = len(line.encode("ascii", "ignore"))
+    return plain + 6 * (units - plain) - 5
+
+
+def _drop_largest(out: dict[Any, Any]) -> list[str]:
+    """
+    Drop the largest fields until the rest and the list of what was dropped fit.
+    """
+    sizes = {name: _json_size({name: value}) for name, value in out.items() if name != "_truncated"}
+    excess = sum(sizes.values()) + _NAMES_ROOM - MAX_PAYLOAD
+    dropped = []
+    for name in sorted(sizes, key=sizes.__getitem__, reverse=True):
+        if excess <= 0:
+            break
+        del out[name]
+        excess -= sizes[name]
+        dropped.append(str(name))
+    return dropped
+
+
+def _note_truncated(out: dict[Any, Any], names: list[str]) -> None:
+    if not names:
+        return
+    before = out.get("_truncated")
+    known = [name for name in before if isinstance(name, str)] if isinstance(before, list) else []
+    listed = list(dict.fromkeys(shorten(name, _MAX_NAME_LISTED) for name in [*known, *names]))
+    more = len(listed) - _MAX_NAMES
+    out["_truncated"] = [*listed[:_MAX_NAMES], f"and {more} more"] if more > 0 else listed

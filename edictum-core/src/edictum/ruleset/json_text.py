@@ -1,0 +1,142 @@
+"""
+JSON text to plain data.
+
+Parsed by the standard library and then held to the same rules as YAML.  The standard library gives no positions;
+they are found by a second walk over the text, which happens only when a problem has to be shown.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from bisect import bisect_right
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from typing import Any, Literal, TypeAlias
+
+from edictum.errors import ConfigProblem, EdictumConfigError
+from edictum.ruleset.plain import TOO_DEEP_MESSAGE, Place, Places, Unfit, find_place, plain_copy
+from edictum.ruleset.problems import quote, render
+
+_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\],:]|[^\s{}\[\],:"]+')
+_LINE_BREAK = re.compile(r"\r\n|\r|\n")
+
+_Step: TypeAlias = tuple[Literal["open", "close", "scalar"], str | int | None, int]
+
+
+class _DuplicateKey(ValueError):
+    pass
+
+
+def compose(text: str, name: str | None = None) -> tuple[Any, Callable[[], Places]]:
+    """
+    Parse one JSON document.
+
+    Args:
+        text: Decoded text without byte-order mark.
+        name: File name for errors.
+
+    Returns:
+        The data, and a function that gives the places of its values.
+
+    Raises:
+        json.JSONDecodeError: The text is not JSON.
+        EdictumConfigError: It is, and holds what no document may hold.
+    """
+    try:
+        parsed = json.loads(text, object_pairs_hook=_without_duplicates)
+    except json.JSONDecodeError:
+        raise
+    except _DuplicateKey:
+        raise _error(*_first_duplicate(text), name) from None
+    except RecursionError:
+        raise _error(TOO_DEEP_MESSAGE, None, name) from None
+    except ValueError:  # int() refuses more digits than sys.get_int_max_str_digits()
+        raise _error("a number has too many digits; put text in quotes", None, name) from None
+    try:
+        data = plain_copy(parsed)
+    except Unfit as error:
+        place = find_place(_index(text, parsed), parsed, error.path)
+        raise _error(error.message, place, name, render(error.path)) from None
+    return data, lru_cache(maxsize=1)(lambda: _index(text, data))
+
+
+def _error(message: str, place: Place | None, name: str | None, path: str = "") -> EdictumConfigError:
+    line, column = place or (None, None)
+    return EdictumConfigError.from_problems([ConfigProblem(path, message, name, line, column)])
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    mapping = dict(pairs)
+    if len(mapping) != len(pairs):
+        raise _DuplicateKey
+    return mapping
+
+
+def _walk(text: str) -> Iterator[_Step]:
+    """
+    Values of a JSON text in order: what happens, under which key or index, at which offset.
+    """
+    stack: list[str | int | None] = []  # of a list the next index, of a mapping the key that waits for its value
+    for match in _TOKEN.finditer(text):
+        token = match.group()
+        if token in (",", ":"):
+            continue
+        if token in ("}", "]"):
+            stack.pop()
+            yield "close", None, match.start()
+            continue
+        key = stack[-1] if stack else None
+        if stack and key is None:
+            stack[-1] = json.loads(token)
+            continue
+        if stack:
+            stack[-1] = key + 1 if isinstance(key, int) else None
+        yield ("open" if token in ("{", "[") else "scalar"), key, match.start()
+        if token in ("{", "["):
+            stack.append(None if token == "{" else 0)
+
+
+def _placer(text: str) -> Callable[[int], Place]:
+    starts = [0, *(match.end() for match in _LINE_BREAK.finditer(text))]
+
+    def place(offset: int) -> Place:
+        line = bisect_right(starts, offset)
+        return line, offset - starts[line - 1] + 1
+
+    return place
+
+
+def _index(text: str, root: Any) -> Places:
+    place_of = _placer(text)
+    places: Places = {}
+    stack: list[Any] = []
+    for what, key, offset in _walk(text):
+        if what == "close":
+            stack.pop()
+            continue
+        place = place_of(offset)
+        if stack:
+            places[id(stack[-1])][key] = place
+        if what == "open":
+            stack.append(stack[-1][key] if stack else root)
+            places[id(stack[-1])] = {} if len(stack) > 1 else {None: place}
+    return places
+
+
+def _first_duplicate(text: str) -> tuple[str, Place]:
+    place_of = _placer(text)
+    stack: list[dict[Any, Place]] = []
+    for what, key, offset in _walk(text):
+        if what == "close":
+            stack.pop()
+            continue
+        if stack and key in stack[-1]:
+            line, column = stack[-1][key]
+            first = f"its first value is at line {line}, column {column}"
+            return f"duplicate key {quote(str(key))}; {first}; remove one", place_of(offset)
+        if stack:
+            stack[-1][key] = place_of(offset)
+        if what == "open":
+            stack.append({})
+    raise AssertionError("called only for a text with a duplicate key")

@@ -1,0 +1,65 @@
+"""
+Rule messages with placeholders such as ``{args.path}``.
+
+Values come from a model or a tool and are shown to people and models, so each is made safe: a secret is
+withheld, control characters are escaped, long text is cut.  Text that came from a value is never expanded
+again.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import TypeAlias
+
+from edictum.ruleset.expressions import Names
+from edictum.ruleset.selectors import Reader, ToolResult
+from edictum.text import escape_controls, shorten
+from edictum.tool_call import ToolCall
+
+MAX_VALUE = 200
+MAX_MESSAGE = 500
+REDACTED = "[REDACTED]"
+
+_PLACEHOLDER = re.compile(r"\{([^}]+)\}")
+
+Message: TypeAlias = Callable[[ToolCall, ToolResult | None], str]
+
+
+def compile_message(message: str, names: Names, looks_secret: Callable[[str], bool]) -> Message:
+    """
+    Make the function that fills in a message.
+
+    Args:
+        message: As written in the ruleset.
+        names: What placeholders may refer to; an unknown one stays as written.
+        looks_secret: Says whether a value must not be shown.
+
+    Returns:
+        A function of the call and the tool's result; the text has at most :data:`MAX_MESSAGE` characters.
+    """
+    parts: list[str | tuple[str, Reader]] = []
+    end = 0
+    for token in _PLACEHOLDER.finditer(message):
+        reader = names.reader(token[1])
+        if reader is not None:
+            parts += [message[end : token.start()], (token[0], reader)]
+            end = token.end()
+    parts.append(message[end:])
+    if len(parts) == 1:
+        return lambda call, result: message
+
+    def fill(call: ToolCall, result: ToolResult | None) -> str:
+        texts = [part if isinstance(part, str) else _value(*part, call, result) for part in parts]
+        return shorten("".join(texts), MAX_MESSAGE)
+
+    def _value(token: str, reader: Reader, call: ToolCall, result: ToolResult | None) -> str:
+        value = reader(call, result)
+        if value is None:
+            return token
+        text = str(value)
+        if looks_secret(text):
+            return REDACTED
+        return shorten(escape_controls(text), MAX_VALUE)
+
+    return fill

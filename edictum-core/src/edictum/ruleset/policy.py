@@ -1,0 +1,310 @@
+"""
+A compiled ruleset: every rule ready to be judged, nothing left to parse, look up or compile.
+
+Rules of a YAML document and rules written in Python become the same :class:`CompiledRule`, so that the
+engine knows one kind of rule only.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+from edictum.errors import EdictumConfigError
+from edictum.globs import glob_matcher, is_glob
+from edictum.ruleset.expressions import Condition, Names, compile_expression
+from edictum.ruleset.messages import Message, compile_message
+from edictum.ruleset.patterns import admit
+from edictum.ruleset.selectors import split
+from edictum.ruleset.syntax import (
+    Expression,
+    Leaf,
+    Mode,
+    Not,
+    Observability,
+    PostRule,
+    PreRule,
+    Rule,
+    Ruleset,
+    SessionRule,
+    TimeoutAction,
+    ToolDef,
+)
+from edictum.snapshot import EMPTY, FrozenDict, FrozenList
+from edictum.tool_call import ToolCall
+
+Kind: TypeAlias = Literal["precondition", "postcondition", "session_contract"]
+Action: TypeAlias = Literal["block", "ask", "warn", "redact"]
+Replace: TypeAlias = Callable[[str, str], str]
+
+_YAML_SOURCES: dict[Kind, str] = {
+    "precondition": "yaml_precondition",
+    "postcondition": "yaml_postcondition",
+    "session_contract": "yaml_session",
+}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CompiledRule:
+    """
+    One rule, ready to be judged.
+
+    Exactly one of ``condition``, ``function`` and ``limits`` is set.
+
+    Attributes:
+        id: Rule id, or the function's name.
+        kind: The published word for the type of rule.
+        source: ``decision_source`` of its decisions.
+        action: What it asks for when it fires.
+        observe: Recorded only, never acted on.
+        candidate: Judged beside the real decision to measure a planned ruleset.
+        tools: Names and globs of the tools it concerns.
+        message: Fills in the message.
+        condition: When it fires.
+        function: The Python function that judges instead.
+        when: Further condition of a Python rule.
+        limits: The numbers of a session rule.
+        timeout: Seconds an approval may take.
+        timeout_action: What happens when nobody answered.
+        redactions: What a redact rule masks: functions of text and mask.
+        tags: Labels for the decision.
+        metadata: Free map for the decision.
+        passed: The record of the rule in the decision log when it does not fire; shared, read-only.
+    """
+
+    id: str
+    kind: Kind
+    source: str
+    action: Action
+    message: Message
+    observe: bool = False
+    candidate: bool = False
+    tools: tuple[str, ...] = ("*",)
+    condition: Condition | None = None
+    function: Callable[..., Any] | None = None
+    when: Callable[[ToolCall], bool] | None = None
+    limits: SessionRule | None = None
+    timeout: int = 300
+    timeout_action: TimeoutAction = "block"
+    redactions: tuple[Replace, ...] = ()
+    tags: FrozenList = field(default_factory=FrozenList)
+    metadata: Mapping[str, Any] = field(default_factory=lambda: EMPTY)
+    passed: FrozenDict = field(init=False)
+
+    def __post_init__(self) -> None:
+        record = {
+            "name": self.id,
+            "type": self.kind,
+            "passed": True,
+            "message": None,
+            "action": self.action,
+        }
+        if self.observe or self.candidate:
+            record["observed"] = True
+        object.__setattr__(self, "passed", FrozenDict(record))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Policy:
+    """
+    A compiled ruleset.
+
+    Attributes:
+        name: Name of the ruleset; empty for a guard without one.
+        version: SHA-256 of the document's bytes, or None.
+        mode: The document's default mode.
+        rules: All enabled rules in document order.
+        tools: What the document says about tools.
+        observability: Where its events go.
+        source: File it was read from, or None.
+        disabled: Ids of rules that are switched off.
+    """
+
+    name: str = ""
+    version: str | None = None
+    mode: Mode = "enforce"
+    rules: tuple[CompiledRule, ...] = ()
+    tools: Mapping[str, ToolDef] = field(default_factory=dict)
+    observability: Observability = Observability()
+    source: str | None = None
+    disabled: tuple[str, ...] = ()
+
+
+def compile_ruleset(
+    ruleset: Ruleset,
+    names: Names,
+    looks_secret: Callable[[str], bool],
+    *,
+    version: str | None,
+    source: str | None = None,
+) -> Policy:
+    """
+    Compile a validated ruleset.
+
+    Args:
+        ruleset: The tree.
+        names: Custom operators and selectors, and the environment.
+        looks_secret: Says which values messages must not show.
+        version: Identity of the document, see :class:`Policy`.
+        source: File name, for :meth:`Edictum.describe`.
+
+    Raises:
+        EdictumConfigError: An operator or selector is not registered.
+    """
+    return Policy(
+        name=ruleset.name,
+        version=version,
+        mode=ruleset.mode,
+        rules=tuple(_compile_rule(rule, names, looks_secret) for rule in ruleset.rules),
+        tools=ruleset.tools,
+        observability=ruleset.observability,
+        source=source,
+        disabled=ruleset.disabled,
+    )
+
+
+def _compile_rule(rule: Rule, names: Names, looks_secret: Callable[[str], bool]) -> CompiledRule:
+    tags = FrozenList(rule.tags)
+    observe = rule.mode == "observe"
+    if isinstance(rule, SessionRule):
+        text = rule.message
+        return CompiledRule(
+            id=rule.id,
+            kind="session_contract",
+            source=_YAML_SOURCES["session_contract"],
+            action="block",
+            observe=observe,
+            message=lambda call, result: text,
+            limits=rule,
+            tags=tags,
+            metadata=rule.metadata,
+        )
+    kind: Kind = "precondition" if isinstance(rule, PreRule) else "postcondition"
+    asking = rule if isinstance(rule, PreRule) else PreRule("", "enforce", "")
+    return CompiledRule(
+        id=rule.id,
+        kind=kind,
+        source=_YAML_SOURCES[kind],
+        action=rule.action,
+        observe=observe,
+        tools=rule.tools,
+        condition=compile_expression(rule.when, names),
+        message=compile_message(rule.message, names, looks_secret),
+        timeout=asking.timeout,
+        timeout_action=asking.timeout_action,
+        redactions=_redactions(rule),
+        tags=tags,
+        metadata=rule.metadata,
+    )
+
+
+def _redactions(rule: PreRule | PostRule) -> tuple[Replace, ...]:
+    if rule.action != "redact":
+        return ()
+    return tuple(_replacements(rule.when))
+
+
+_LITERAL = frozenset(("equals", "contains", "starts_with", "ends_with"))
+
+
+def _replacements(expression: Expression, positive: bool = True) -> Iterator[Replace]:
+    # Only what a rule looks for is masked: a leaf under ``not`` describes what it tolerates.
+    if isinstance(expression, Not):
+        yield from _replacements(expression.item, not positive)
+    elif not isinstance(expression, Leaf):
+        for item in expression.items:
+            yield from _replacements(item, positive)
+    elif positive and split(expression.selector)[0] in ("output", "result"):
+        operand = expression.operand
+        if expression.operator == "matches":
+            yield admit(operand).replace
+        elif expression.operator == "matches_any":
+            yield from (admit(source).replace for source in operand)
+        elif expression.operator in _LITERAL and isinstance(operand, str) and operand:
+            yield _literal(operand)
+        elif expression.operator in ("contains_any", "in"):
+            yield from (_literal(text) for text in operand if isinstance(text, str) and text)
+
+
+def _literal(operand: str) -> Replace:
+    return lambda text, mask: text.replace(operand, mask)
+
+
+def compile_python_rule(function: Callable[..., Any]) -> CompiledRule:
+    """
+    Turn a function marked by the decorators of :mod:`edictum.rules` into a rule.
+
+    Raises:
+        EdictumConfigError: The function is not marked, or its marks make no sense.
+    """
+    kind = getattr(function, "_edictum_type", None)
+    name = str(getattr(function, "_edictum_id", None) or getattr(function, "__name__", type(function).__name__))
+    if kind not in _YAML_SOURCES:
+        raise EdictumConfigError(
+            f"rules: {name!r} is not a rule; decorate it with @precondition, @postcondition or @session_contract"
+        )
+    tools = getattr(function, "_edictum_tools", None) or (getattr(function, "_edictum_tool", None) or "*",)
+    action = getattr(function, "_edictum_effect", None) or ("warn" if kind == "postcondition" else "block")
+    allowed = {"postcondition": ("warn", "redact", "block"), "precondition": ("block", "ask")}.get(kind, ("block",))
+    if action not in allowed:
+        raise EdictumConfigError(f"rules: {name!r} has effect {action!r}; a {kind} has {' or '.join(allowed)}")
+    mode = getattr(function, "_edictum_mode", None) or "enforce"
+    if mode not in ("enforce", "observe"):
+        raise EdictumConfigError(f"rules: {name!r} has mode {mode!r}; it is 'enforce' or 'observe'")
+    return CompiledRule(
+        id=name,
+        kind=kind,
+        source=str(getattr(function, "_edictum_source", None) or kind),
+        action=action,
+        message=lambda call, result: f"rule {name!r} could not be judged, so it counts as broken",
+        observe=mode == "observe",
+        candidate=bool(getattr(function, "_edictum_observe", False)),
+        tools=tuple(tools),
+        function=function,
+        when=getattr(function, "_edictum_when", None),
+        timeout=int(getattr(function, "_edictum_timeout", None) or 300),
+        timeout_action=getattr(function, "_edictum_timeout_action", None) or "block",
+        redactions=tuple(_pattern(item) for item in getattr(function, "_edictum_redact_patterns", None) or ()),
+    )
+
+
+def _pattern(item: str | re.Pattern[str]) -> Replace:
+    if isinstance(item, str):
+        return admit(item).replace
+    return lambda text, mask: item.sub(lambda _: mask, text)
+
+
+class RuleTable:
+    """
+    Rules by tool name, in declared order.
+
+    Rules with exact names cost nothing to calls of other tools: only rules with globs are tried.
+    """
+
+    __slots__ = ("_exact", "_globs", "rules")
+
+    def __init__(self, rules: Iterable[CompiledRule]) -> None:
+        self.rules = tuple(rules)
+        self._exact: dict[str, list[tuple[int, CompiledRule]]] = {}
+        self._globs: list[tuple[int, CompiledRule]] = []
+        for position, rule in enumerate(self.rules):
+            if any(is_glob(tool) for tool in rule.tools):
+                self._globs.append((position, rule))
+            else:
+                for tool in dict.fromkeys(rule.tools):
+                    self._exact.setdefault(tool, []).append((position, rule))
+
+    def concerning(self, tool_name: str) -> tuple[CompiledRule, ...]:
+        """
+        The rules for one tool, in declared order.
+        """
+        found = list(self._exact.get(tool_name, ()))
+        found += [
+            (position, rule)
+            for position, rule in self._globs
+            if any(glob_matcher(tool)(tool_name) for tool in rule.tools)
+        ]
+        found.sort(key=lambda item: item[0])
+        return tuple(rule for _, rule in found)

@@ -1,0 +1,190 @@
+"""
+Selectors: which value of a tool call, its principal, its result or its surroundings a rule looks at.
+
+A selector is parsed once, when a ruleset is compiled, and becomes a reader: a function of the call and,
+for post rules, of the tool's result.  A reader returns None for a missing value; operators do not tell a
+missing value from None either.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Mapping
+from math import isfinite
+from typing import Any, TypeAlias
+
+from edictum.tool_call import ToolCall
+
+CustomSelector: TypeAlias = Callable[[ToolCall], Any]
+
+
+class ToolResult:
+    """
+    What a tool returned, as post rules see it.
+    """
+
+    __slots__ = ("_texts", "value")
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+        self._texts: tuple[str, ...] | None = None
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """
+        The text forms that ``output.text`` is judged on; empty for None.
+
+        A mapping or a list has two, its ``str()`` and its compact JSON, so that a rule written for either
+        one works.
+        """
+        if self._texts is None:
+            self._texts = _text_forms(self.value)
+        return self._texts
+
+    def field(self, path: tuple[str, ...]) -> Any:
+        """
+        The value of ``result.<path>``.
+
+        A mapping, dataclass or attrs instance is walked; text is ``result.output``; anything else is
+        ``result.value``.
+        """
+        value = self.value
+        if isinstance(value, Mapping):
+            return walk(value, path)
+        if isinstance(value, str):
+            return value if path == ("output",) else None
+        fields = as_mapping(value)
+        if fields is not None:
+            return walk(fields, path)
+        return value if path == ("value",) else None
+
+
+Reader: TypeAlias = Callable[[ToolCall, ToolResult | None], Any]
+
+
+def walk(value: Any, path: tuple[str, ...]) -> Any:
+    """
+    Follow a path through mappings; None where a step is absent or not a mapping.
+    """
+    for step in path:
+        if not isinstance(value, Mapping):
+            return None
+        value = value.get(step)
+    return value
+
+
+def as_mapping(value: Any) -> dict[str, Any] | None:
+    """
+    Fields of a dataclass or attrs instance, or None for anything else.
+    """
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {item.name: getattr(value, item.name) for item in dataclasses.fields(value)}
+    attributes = getattr(type(value), "__attrs_attrs__", None)
+    if attributes is not None:
+        return {item.name: getattr(value, item.name) for item in attributes}
+    return None
+
+
+def _text_forms(value: Any) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    if isinstance(value, str):
+        return (value,)
+    if isinstance(value, (bytes, bytearray)):
+        return (bytes(value).decode("utf-8", "replace"),)
+    text = str(value)
+    if isinstance(value, (dict, list, tuple)):
+        try:
+            return (text, json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str))
+        except (TypeError, ValueError, RecursionError):
+            return (text,)  # not JSON, for example a tuple as key: the str() form is complete
+    return (text,)
+
+
+def split(selector: str) -> tuple[str, tuple[str, ...]]:
+    """
+    Split a selector into its root and the path below it.
+    """
+    root, *path = selector.split(".")
+    return root, tuple(path)
+
+
+def compile_selector(
+    selector: str, *, custom: Mapping[str, CustomSelector], environ: Mapping[str, str]
+) -> Reader | None:
+    """
+    Make the reader of a selector.
+
+    Args:
+        selector: As written in the ruleset.
+        custom: Registered selectors by root.
+        environ: Where ``env.*`` is read, at each call.
+
+    Returns:
+        The reader, or None when no such selector exists.
+    """
+    root, path = split(selector)
+    if selector == "environment":
+        return lambda call, result: call.environment
+    if selector == "tool.name":
+        return lambda call, result: call.tool_name
+    if selector == "output.text":
+        return lambda call, result: (result.texts or (None,))[0] if result is not None else None
+    if not path:
+        return None
+    if root == "args":
+        return _args_reader(path)
+    if root == "principal":
+        return _principal_reader(path)
+    if root == "result":
+        return lambda call, result: result.field(path) if result is not None else None
+    if root == "env":
+        name = ".".join(path)
+        return lambda call, result: coerce(environ.get(name))
+    if root == "metadata":
+        return lambda call, result: walk(call.metadata, path)
+    function = custom.get(root)
+    if function is not None:
+        return lambda call, result: walk(function(call), path)
+    return None
+
+
+def _args_reader(path: tuple[str, ...]) -> Reader:
+    if len(path) == 1:
+        key = path[0]
+        return lambda call, result: call.args.get(key)
+    return lambda call, result: walk(call.args, path)
+
+
+_PRINCIPAL_FIELDS = frozenset(("user_id", "service_id", "org_id", "role", "ticket_ref"))
+
+
+def _principal_reader(path: tuple[str, ...]) -> Reader | None:
+    name, *below = path
+    if name == "claims" and below:
+        steps = tuple(below)
+        return lambda call, result: None if call.principal is None else walk(call.principal.claims, steps)
+    if name in _PRINCIPAL_FIELDS and not below:
+        return lambda call, result: getattr(call.principal, name, None)
+    return None
+
+
+def coerce(text: str | None) -> bool | int | float | str | None:
+    """
+    The value of an environment variable: boolean, integer, finite float, else the text.
+    """
+    if text is None:
+        return None
+    word = text.lower()
+    if word in ("true", "false"):
+        return word == "true"
+    try:
+        return int(text)
+    except ValueError:
+        pass
+    try:
+        number = float(text)
+    except ValueError:
+        return text
+    return number if isfinite(number) else text
