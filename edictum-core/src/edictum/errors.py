@@ -87,9 +87,7 @@ class EdictumDenied(EdictumError):  # noqa: N818  the published family uses this
         decision_name: The rule, hook or limit that blocked.
     """
 
-    def __init__(
-        self, reason: str, decision_source: str | None = None, decision_name: str | None = None
-    ) -> None:
+    def __init__(self, reason: str, decision_source: str | None = None, decision_name: str | None = None) -> None:
         self.reason = reason
         self.decision_source = decision_source
         self.decision_name = decision_name

@@ -186,9 +186,7 @@ def evaluate_call(
     return evaluation
 
 
-def _judge(
-    evaluation: EvaluationResult, rule: CompiledRule, call: ToolCall, result: ToolResult | None
-) -> Fired | None:
+def _judge(evaluation: EvaluationResult, rule: CompiledRule, call: ToolCall, result: ToolResult | None) -> Fired | None:
     if rule.condition is not None:
         fired = judge(rule, call, result)
     else:

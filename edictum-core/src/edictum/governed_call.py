@@ -210,15 +210,14 @@ class GovernedCall:
             await self._log_observed(decision)
         if decision.action == "block":
             raise self._refusal_of(decision)
-        approval: AuditAction | None = None
-        approval_facts: dict[str, Any] = {}
-        if decision.action == "pending_approval":
+        asked = decision.action == "pending_approval"
+        if asked:
             if self._state.mode == "observe":
                 raise self._refusal_of(decision)
-            approval, approval_facts = await self._ask(call, decision)
+            await self._ask(call, decision)
         await self._reserve(limited=self._state.mode == "enforce")
-        self._check_args(strict=approval is not None)
-        if approval is None:
+        self._check_args(strict=asked)
+        if not asked:
             taken = await log.write(AuditAction.CALL_ALLOWED, decision=decision)
             self._require_logged(taken)
         await self._log_candidates("allow")
@@ -323,7 +322,7 @@ class GovernedCall:
 
     # --- approval ------------------------------------------------------------------------------
 
-    async def _ask(self, call: ToolCall, decision: PreDecision) -> tuple[AuditAction, dict[str, Any]]:
+    async def _ask(self, call: ToolCall, decision: PreDecision) -> None:
         """
         Ask a person; returns when the call may go on, raises when it may not.
         """
@@ -362,9 +361,7 @@ class GovernedCall:
         facts["approver"] = outcome.approver
         facts["approval_reason"] = outcome.reason
         action = self._read_outcome(outcome, decision, facts)
-        taken = await log.write(
-            action, decision=decision, source=source, name=name, reason=message, metadata=facts
-        )
+        taken = await log.write(action, decision=decision, source=source, name=name, reason=message, metadata=facts)
         self._require_logged(taken)
         self._check_args(strict=True)
         if guard._state.policy_version != version:
@@ -374,7 +371,6 @@ class GovernedCall:
                 decision=decision,
             )  # fmt: skip
         await self._recheck(call)
-        return action, facts
 
     def _read_outcome(self, outcome: Outcome, decision: PreDecision, facts: dict[str, Any]) -> AuditAction:
         source, name, message = decision.decision_source or "", decision.decision_name, decision.reason or ""
@@ -474,7 +470,8 @@ class GovernedCall:
             logger.warning("observe mode: an execution was not counted: %s", error.detail)
 
     async def _log_observed(self, decision: PreDecision) -> None:
-        assert self._log is not None and self.call is not None
+        assert self._log is not None
+        assert self.call is not None
         for fired in decision.observed_rules:
             await self._log.write(
                 AuditAction.CALL_WOULD_DENY,
@@ -493,7 +490,8 @@ class GovernedCall:
         """
         if not self.decision.observe_results:
             return
-        assert self._log is not None and self.call is not None
+        assert self._log is not None
+        assert self.call is not None
         for record in self.decision.observe_results:
             passed = record["passed"]
             await self._log.write(
@@ -557,7 +555,8 @@ class GovernedCall:
         self._stage = "done"
         guard = self._guard
         call = self.call
-        assert call is not None and self._log is not None
+        assert call is not None
+        assert self._log is not None
         steps = review(self._plan, call, value, success, guard.redaction.redact_text)
         post = cast(PostDecision, await drive(steps, call, self._session, value))
         await after_hooks(self._plan, call, value)
@@ -587,9 +586,7 @@ class GovernedCall:
             # The execution was counted before it began, so no limit is exceeded by this.
             logger.exception("the outcome of call %s was not counted", self.call and self.call.call_id)
 
-    async def _write_outcome(
-        self, post: PostDecision, success: bool, duration: int, error: str | None
-    ) -> None:
+    async def _write_outcome(self, post: PostDecision, success: bool, duration: int, error: str | None) -> None:
         assert self._log is not None
         observed = post.observed_rules
         await self._log.write(

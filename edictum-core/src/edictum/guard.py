@@ -111,7 +111,7 @@ class Edictum:
         self,
         *,
         environment: str = "production",
-        mode: str | None = None,
+        mode: Mode | None = None,
         limits: OperationLimits | None = None,
         tools: Mapping[str, Mapping[str, Any]] | None = None,
         rules: Iterable[Callable[..., Any]] | None = None,
@@ -162,7 +162,7 @@ class Edictum:
         self._approval_backend = approval_backend
         self._audit_failure = audit_failure
         # What a reload needs to reproduce the guard.
-        self._mode_override: Mode | None = mode  # type: ignore[assignment]
+        self._mode_override = mode
         self._own_limits = limits
         self._own_tools = _own_tools(tools)
         self._python_rules = tuple(compile_python_rule(rule) for rule in rules or ())
@@ -195,16 +195,16 @@ class Edictum:
         return Planner(rules, self._hooks, registry, self._own_limits, strict_names=self._strict_names)
 
     @property
-    def mode(self) -> str:
+    def mode(self) -> Mode:
         """
         ``enforce`` or ``observe``; can be set.
         """
         return self._state.mode
 
     @mode.setter
-    def mode(self, mode: str) -> None:
+    def mode(self, mode: Mode) -> None:
         _one_of("mode", mode, ("enforce", "observe"))
-        self._mode_override = mode  # type: ignore[assignment]
+        self._mode_override = mode
         self._state = replace(self._state, mode=mode)
 
     @property
@@ -217,9 +217,7 @@ class Edictum:
     @limits.setter
     def limits(self, limits: OperationLimits) -> None:
         self._own_limits = limits
-        self._state = replace(
-            self._state, planner=self._make_planner(self._state.rules, self._state.registry)
-        )
+        self._state = replace(self._state, planner=self._make_planner(self._state.rules, self._state.registry))
 
     @property
     def policy_version(self) -> str | None:
@@ -544,9 +542,7 @@ class Edictum:
             raise EdictumConfigError(
                 "a guard made by from_multiple cannot be reloaded; reload its parts and merge them again"
             )
-        policy = await asyncio.to_thread(
-            loading.load_content, content, self._names, self.redaction, self._legacy
-        )
+        policy = await asyncio.to_thread(loading.load_content, content, self._names, self.redaction, self._legacy)
         self._state = self._make_state(policy)
 
     async def reload_from_disk(self) -> None:
@@ -563,9 +559,7 @@ class Edictum:
 
         if not self._sources:
             raise EdictumConfigError("this guard was not made by from_yaml, so there is no file to read again")
-        policy = await asyncio.to_thread(
-            loading.load_file, self._sources[0], self._names, self.redaction, self._legacy
-        )
+        policy = await asyncio.to_thread(loading.load_file, self._sources[0], self._names, self.redaction, self._legacy)
         self._state = self._make_state(policy)
 
     async def close(self) -> None:
@@ -681,9 +675,7 @@ class Edictum:
         return cls._from_policy(policy, options | {"redaction": redaction}, legacy)
 
     @classmethod
-    def from_multiple(
-        cls, guards: Sequence[Edictum], *, merge: Literal["first", "strictest"] = "first"
-    ) -> Self:
+    def from_multiple(cls, guards: Sequence[Edictum], *, merge: Literal["first", "strictest"] = "first") -> Self:
         """
         Merge the rules of several guards into one.
 
@@ -733,9 +725,7 @@ class GuardSession:
         """
         :meth:`Edictum.run` in this session.
         """
-        return await self._guard.run(
-            tool_name, args, tool_callable, session_id=self.session_id, **call_fields
-        )
+        return await self._guard.run(tool_name, args, tool_callable, session_id=self.session_id, **call_fields)
 
     def run_sync(
         self, tool_name: str, args: Mapping[str, Any], tool_callable: Callable[..., Any], **call_fields: Any
@@ -743,9 +733,7 @@ class GuardSession:
         """
         :meth:`Edictum.run_sync` in this session.
         """
-        return self._guard.run_sync(
-            tool_name, args, tool_callable, session_id=self.session_id, **call_fields
-        )
+        return self._guard.run_sync(tool_name, args, tool_callable, session_id=self.session_id, **call_fields)
 
     async def counters(self, tool_name: str | None = None) -> dict[str, int]:
         """
@@ -754,9 +742,7 @@ class GuardSession:
         return await self._session.batch_get_counters(include_tool=tool_name)
 
 
-async def _run(
-    call: GovernedCall, args: Mapping[str, Any], tool: Callable[..., Any], run_in_thread: bool
-) -> RunResult:
+async def _run(call: GovernedCall, args: Mapping[str, Any], tool: Callable[..., Any], run_in_thread: bool) -> RunResult:
     await call.begin()
     try:
         if run_in_thread:

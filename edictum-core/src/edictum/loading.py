@@ -24,9 +24,7 @@ logger = logging.getLogger(__name__)
 Legacy: TypeAlias = Literal["reject", "upgrade"]
 
 
-def load_file(
-    path: str | PathLike[str], names: Names, redaction: RedactionPolicy, legacy: Legacy = "reject"
-) -> Policy:
+def load_file(path: str | PathLike[str], names: Names, redaction: RedactionPolicy, legacy: Legacy = "reject") -> Policy:
     """
     Read and compile a ruleset file.
 
@@ -50,11 +48,7 @@ def load_content(
     Raises:
         EdictumConfigError: It is invalid.
     """
-    document = (
-        read_document(content)
-        if isinstance(content, (str, bytes))
-        else from_mapping(content, digest=version)
-    )
+    document = read_document(content) if isinstance(content, (str, bytes)) else from_mapping(content, digest=version)
     return compile_document(document, names, redaction, legacy)
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from edictum.errors import EdictumConfigError
 from edictum.limits import OperationLimits
-from edictum.ruleset.policy import CompiledRule, Policy
+from edictum.ruleset.policy import CompiledRule
 from edictum.ruleset.syntax import ToolDef
 from edictum.sinks import CompositeSink
 from edictum.tools import SideEffect

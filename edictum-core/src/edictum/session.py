@@ -5,6 +5,7 @@ A session: counters and values under one id.
 from __future__ import annotations
 
 import re
+
 from edictum.engine.plan import ToolPlan
 from edictum.storage import Change, ReserveResult, ReservingBackend, StorageBackend, parse_counter, reserving
 
@@ -16,14 +17,14 @@ _BAD_VALUE_NAME = re.compile(r"[\x00-\x1f\x7f/\\]")
 
 
 def validate_session_id(session_id: object) -> str:
-    """
+    r"""
     Check a session id.
 
     Returns:
         The id.
 
     Raises:
-        ValueError: It is empty, longer than 256 characters, or holds a control character, ``/``, ``\\`` or
+        ValueError: It is empty, longer than 256 characters, or holds a control character, ``/``, ``\`` or
             ``:`` (the separator of storage keys).
     """
     if not isinstance(session_id, str) or not session_id:

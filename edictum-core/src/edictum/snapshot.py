@@ -28,8 +28,8 @@ class FrozenDict(dict[Any, Any]):
     def _refuse(self, *args: Any, **kwargs: Any) -> NoReturn:
         raise TypeError("this is the read-only copy that rules are judged on; use thaw() for a copy to change")
 
-    __setitem__ = __delitem__ = __ior__ = _refuse  # type: ignore[assignment]
-    clear = pop = popitem = setdefault = update = _refuse  # type: ignore[assignment]
+    __setitem__ = __delitem__ = __ior__ = _refuse
+    clear = pop = popitem = setdefault = update = _refuse
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (type(self), (dict(self),))
@@ -49,8 +49,8 @@ class FrozenList(list[Any]):
     __slots__ = ()
 
     _refuse = FrozenDict._refuse
-    __setitem__ = __delitem__ = __iadd__ = __imul__ = _refuse  # type: ignore[assignment]
-    append = clear = extend = insert = pop = remove = reverse = sort = _refuse  # type: ignore[assignment]
+    __setitem__ = __delitem__ = __iadd__ = __imul__ = _refuse
+    append = clear = extend = insert = pop = remove = reverse = sort = _refuse
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (type(self), (list(self),))
@@ -160,7 +160,7 @@ def unchanged(live: Mapping[str, Any], frozen: FrozenDict, *, strict: bool) -> b
         try:
             if live == frozen:
                 return True
-        except Exception:  # noqa: S110  an array refuses to be compared: the fingerprint below decides
+        except Exception:
             pass
     return fingerprint("", live) == fingerprint("", frozen)
 

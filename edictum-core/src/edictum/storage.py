@@ -174,10 +174,10 @@ class MemoryBackend:
                 value += amount  # type: ignore[operator]
                 if limit is not None:
                     limited = True
-                    if value > limit:  # type: ignore[operator]
+                    if value > limit:
                         current = tuple(self._counter(change[0]) for change in changes)
                         return ReserveResult(False, current, key)
-                values.append(value)  # type: ignore[arg-type]
+                values.append(value)
             for (key, amount, _), value in zip(changes, values, strict=True):
                 if amount:
                     if session is not None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from shlex import join as shell_join
@@ -22,9 +22,7 @@ FILE_TOOLS = frozenset(("Read", "Glob", "Grep", "Write", "Edit"))
 FILE_PATH_KEYS = ("file_path", "filePath", "path")
 
 # Control characters, path separators, bidirectional and zero-width controls, lone surrogates.
-_BAD_NAME = re.compile(
-    "[\x00-\x1f\x7f-\x9f/\\\\\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]"
-)
+_BAD_NAME = re.compile("[\x00-\x1f\x7f-\x9f/\\\\\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,9 +206,7 @@ def build_tool_call(
     if not isinstance(args, Mapping):
         raise TypeError(f"arguments of a tool call are a mapping, not {type(args).__name__}")
     frozen = freeze_args(args, notes)
-    draft = _Draft(
-        tool_name, frozen, run_id, side_effect, idempotent, environment, timestamp, principal, ()
-    )
+    draft = _Draft(tool_name, frozen, run_id, side_effect, idempotent, environment, timestamp, principal, ())
     if shell:
         _read_command(draft, frozen.get("command"), notes)
     elif tool_name in FILE_TOOLS:
@@ -344,4 +340,4 @@ class _IdSource:
         return ids
 
 
-new_call_id = _IdSource()
+new_call_id: Callable[[], str] = _IdSource()

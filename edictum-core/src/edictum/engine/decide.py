@@ -269,9 +269,7 @@ def _attempts_text(count: float, limit: Limit) -> str:
     figures = f"attempt limit: {count:g} of {limit.number}"
     if limit.rule is not None:
         return f"{limit.rule.message(_NO_CALL, None)} ({figures}; do not retry)"
-    return (
-        f"The session has reached its {figures}. Do not retry; tell the user what is done and what is left."
-    )
+    return f"The session has reached its {figures}. Do not retry; tell the user what is done and what is left."
 
 
 def _calls_text(count: float, limit: Limit) -> str:

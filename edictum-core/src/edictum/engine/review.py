@@ -67,9 +67,7 @@ def review(
     yield decision
 
 
-def _apply(
-    decision: PostDecision, fired: Fired, call: ToolCall, value: Any, mask_secrets: Callable[[str], str]
-) -> str:
+def _apply(decision: PostDecision, fired: Fired, call: ToolCall, value: Any, mask_secrets: Callable[[str], str]) -> str:
     """
     Act on a rule that fired.
 

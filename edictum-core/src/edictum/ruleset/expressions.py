@@ -16,7 +16,7 @@ from typing import TypeAlias
 from edictum.errors import ConfigProblem, EdictumConfigError
 from edictum.ruleset.operators import CustomOperator, compile_operator
 from edictum.ruleset.selectors import CustomSelector, Reader, ToolResult, compile_selector, split
-from edictum.ruleset.syntax import All, AnyOf, Expression, Leaf, Not
+from edictum.ruleset.syntax import All, Expression, Leaf, Not
 from edictum.tool_call import ToolCall
 
 Condition: TypeAlias = Callable[[ToolCall, ToolResult | None], bool]

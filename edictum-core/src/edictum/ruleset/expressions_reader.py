@@ -32,9 +32,7 @@ class ExpressionReader:
         selectors: Roots of custom selectors; None when unknown roots are to be let through.
     """
 
-    def __init__(
-        self, problems: Problems, operators: frozenset[str] | None, selectors: frozenset[str] | None
-    ) -> None:
+    def __init__(self, problems: Problems, operators: frozenset[str] | None, selectors: frozenset[str] | None) -> None:
         self._problems = problems
         self._operators = operators
         self._selectors = selectors
@@ -65,9 +63,7 @@ class ExpressionReader:
             )
             return _NOTHING
         if depth > MAX_EXPRESSION_DEPTH:
-            self._problems.add(
-                path, f"the expression is nested deeper than {MAX_EXPRESSION_DEPTH} levels; flatten it"
-            )
+            self._problems.add(path, f"the expression is nested deeper than {MAX_EXPRESSION_DEPTH} levels; flatten it")
             return _NOTHING
         ((key, inner),) = value.items()
         if key in CONNECTIVES:
@@ -80,8 +76,7 @@ class ExpressionReader:
         if not self._problems.items(inner, path):
             return _NOTHING
         items = tuple(
-            self.read(item, (*path, index), after_call=after_call, depth=depth + 1)
-            for index, item in enumerate(inner)
+            self.read(item, (*path, index), after_call=after_call, depth=depth + 1) for index, item in enumerate(inner)
         )
         return All(items) if key == "all" else AnyOf(items)
 

@@ -2,7 +2,7 @@
 The operators of rule expressions.
 
 ``compile_operator`` turns an operator and its operand into a test of one value that is present.  A value of
-the wrong type raises :class:`TypeMismatch`; the rule then fires, because a rule that cannot be judged must
+the wrong type raises :class:`TypeMismatchError`; the rule then fires, because a rule that cannot be judged must
 not let the call pass.
 """
 
@@ -17,7 +17,7 @@ Test: TypeAlias = Callable[[Any], bool]
 CustomOperator: TypeAlias = Callable[[Any, Any], Any]
 
 
-class TypeMismatch(TypeError):
+class TypeMismatchError(TypeError):
     """
     The field's value has a type that the operator cannot judge.
     """
@@ -98,7 +98,7 @@ def _text_test(operator: str, judge: Callable[[str], bool]) -> Test:
     def test(value: Any) -> bool:
         if isinstance(value, str):
             return judge(value)
-        raise TypeMismatch(operator, "text", value)
+        raise TypeMismatchError(operator, "text", value)
 
     return test
 
@@ -107,7 +107,7 @@ def _contains(operand: str) -> Test:
     def test(value: Any) -> bool:
         if isinstance(value, str):
             return operand in value
-        raise TypeMismatch("contains", "text", value)
+        raise TypeMismatchError("contains", "text", value)
 
     return test
 
@@ -117,7 +117,7 @@ def _contains_any(operand: list[str]) -> Test:
 
     def test(value: Any) -> bool:
         if not isinstance(value, str):
-            raise TypeMismatch("contains_any", "text", value)
+            raise TypeMismatchError("contains_any", "text", value)
         for needle in needles:  # noqa: SIM110  a plain loop is twice as fast as any()
             if needle in value:
                 return True
@@ -157,7 +157,7 @@ def _number_test(operator: str, compare: Callable[[Any], bool]) -> Test:
             if value != value:
                 raise ValueError(f"operator {operator!r} cannot compare NaN")
             return compare(value)
-        raise TypeMismatch(operator, "a number", value)
+        raise TypeMismatchError(operator, "a number", value)
 
     return test
 

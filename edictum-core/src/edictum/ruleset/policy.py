@@ -127,7 +127,7 @@ class Policy:
     mode: Mode = "enforce"
     rules: tuple[CompiledRule, ...] = ()
     tools: Mapping[str, ToolDef] = field(default_factory=dict)
-    observability: Observability = Observability()
+    observability: Observability = field(default_factory=Observability)
     source: str | None = None
     disabled: tuple[str, ...] = ()
 
@@ -246,7 +246,7 @@ def compile_python_rule(function: Callable[..., Any]) -> CompiledRule:
             f"rules: {name!r} is not a rule; decorate it with @precondition, @postcondition or @session_contract"
         )
     tools = getattr(function, "_edictum_tools", None) or (getattr(function, "_edictum_tool", None) or "*",)
-    action = getattr(function, "_edictum_effect", None) or ("warn" if kind == "postcondition" else "block")
+    action: Any = getattr(function, "_edictum_effect", None) or ("warn" if kind == "postcondition" else "block")
     allowed = {"postcondition": ("warn", "redact", "block"), "precondition": ("block", "ask")}.get(kind, ("block",))
     if action not in allowed:
         raise EdictumConfigError(f"rules: {name!r} has effect {action!r}; a {kind} has {' or '.join(allowed)}")

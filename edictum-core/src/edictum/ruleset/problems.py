@@ -125,9 +125,7 @@ class Problems:
         """
         return EdictumConfigError.from_problems(self._found)
 
-    def keys(
-        self, holder: Mapping[str, Any], path: Path, known: frozenset[str], required: Sequence[str] = ()
-    ) -> None:
+    def keys(self, holder: Mapping[str, Any], path: Path, known: frozenset[str], required: Sequence[str] = ()) -> None:
         """
         Refuse unknown keys and note missing ones.
         """

@@ -5,15 +5,15 @@ Shape checks of ``rules``: what every type of rule may and must say.
 from __future__ import annotations
 
 import re
-from typing import Any, Literal, cast
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple, cast
 
 from edictum.ruleset.expressions_reader import ExpressionReader
-from edictum.ruleset.problems import Path, Problems, quote, render
-from edictum.ruleset.syntax import Mode, PostRule, PreRule, Rule, SessionRule, TimeoutAction
+from edictum.ruleset.problems import Path, Problems, choices, quote, render
+from edictum.ruleset.syntax import All, Expression, Mode, PostRule, PreRule, Rule, SessionRule, TimeoutAction
 from edictum.ruleset.vocabulary import (
     ACTIONS,
     DEFAULT_TIMEOUT_SECONDS,
-    MAX_ITEMS,
     MAX_MESSAGE_LENGTH,
     MAX_RULES,
     MODES,
@@ -30,7 +30,6 @@ from edictum.ruleset.vocabulary import (
 _ID = re.compile(RULE_ID)
 _HEAD_KEYS = ("id", "type", "enabled", "mode")
 _TIMEOUT_KEYS = ("timeout", "timeout_action", "timeout_effect")
-_SANDBOX_LISTS = ("within", "not_within")
 _RULE_KEYS = {
     "pre": frozenset((*_HEAD_KEYS, "tool", "tools", "when", "then")),
     "post": frozenset((*_HEAD_KEYS, "tool", "tools", "when", "then")),
@@ -39,9 +38,10 @@ _RULE_KEYS = {
         (
             *_HEAD_KEYS,
             *_TIMEOUT_KEYS,
-            *_SANDBOX_LISTS,
             "tool",
             "tools",
+            "within",
+            "not_within",
             "allows",
             "not_allows",
             "outside",
@@ -55,16 +55,29 @@ _REQUIRED = {
     "session": ("id", "limits", "then"),
     "sandbox": ("id", "message"),
 }
-_THEN_KEYS = frozenset(("action", "message", "tags", "metadata"))
-_THEN_KEYS_BY_TYPE = {
-    "pre": _THEN_KEYS.union(_TIMEOUT_KEYS),
-    "post": _THEN_KEYS,
-    "session": _THEN_KEYS,
+_OUTCOME_KEYS = frozenset(("action", "message", "tags", "metadata"))
+_THEN_KEYS = {
+    "pre": _OUTCOME_KEYS.union(_TIMEOUT_KEYS),
+    "post": _OUTCOME_KEYS,
+    "session": _OUTCOME_KEYS,
 }
-_LIMIT_KEYS = ("max_tool_calls", "max_attempts", "max_calls_per_tool")
-_LIMITS = frozenset(_LIMIT_KEYS)
+_LIMIT_KEYS = frozenset(("max_tool_calls", "max_attempts", "max_calls_per_tool"))
 _ALLOWS_KEYS = frozenset(("commands", "domains"))
 _NOT_ALLOWS_KEYS = frozenset(("domains",))
+
+_DEFAULT_TIMEOUTS: tuple[int, TimeoutAction] = (DEFAULT_TIMEOUT_SECONDS, "block")
+
+
+class _Then(NamedTuple):
+    """
+    What ``then`` says, whatever the type of the rule.
+    """
+
+    action: str
+    message: str = ""
+    tags: tuple[str, ...] = ()
+    metadata: Mapping[str, Any] = {}
+    timeouts: tuple[int, TimeoutAction] = _DEFAULT_TIMEOUTS
 
 
 class RulesReader:
@@ -139,17 +152,142 @@ class RulesReader:
             self._sandbox(item, path, rule_id, enabled)
             return None
         then = self._then(item, path, kind)
-        message, tags, metadata = then["message"], then["tags"], then["metadata"]
-        place = render(path)
+        head = (rule_id, mode, then.message, then.tags, then.metadata, render(path))
         if kind == "session":
-            limits = self._limits(item, path)
-            return SessionRule(rule_id, mode, message, tags, metadata, place, *limits)
+            return SessionRule(*head, *self._limits(item, path))
         tools = self._tools(item, path)
-        when = self._expressions.read(
-            item.get("when"), (*path, "when"), after_call=kind == "post"
-        )
+        when: Expression = All(())
+        if "when" in item:
+            when = self._expressions.read(item["when"], (*path, "when"), after_call=kind == "post")
         if kind == "post":
-            return PostRule(rule_id, mode, message, tags, metadata, place, tools, when, then["action"])
-        return PreRule(
-            rule_id, mode, message, tags, metadata, place, tools, when, then["action"], *then["timeouts"]
+            return PostRule(*head, tools, when, cast(Literal["warn", "redact", "block"], then.action))
+        timeout, timeout_action = then.timeouts
+        return PreRule(*head, tools, when, cast(Literal["block", "ask"], then.action), timeout, timeout_action)
+
+    def _tools(self, item: dict[str, Any], path: Path) -> tuple[str, ...]:
+        """
+        The tool patterns of a rule, from ``tool`` or ``tools``.
+        """
+        if "tool" in item:
+            if "tools" in item:
+                self._problems.add((*path, "tools"), '"tool" and "tools" exclude each other; keep one of them')
+                return ()
+            patterns = (self._problems.text(item, "tool", path, default="*"),)
+            self._no_braces(patterns[0], (*path, "tool"))
+            return patterns
+        if "tools" not in item:
+            self._problems.add(path, 'missing key "tool" (or "tools" with a list)')
+            return ()
+        patterns_of_list = self._problems.texts(item, "tools", path)
+        for index, pattern in enumerate(patterns_of_list):
+            self._no_braces(pattern, (*path, "tools", index))
+        return patterns_of_list
+
+    def _no_braces(self, pattern: str, path: Path) -> None:
+        if "{" in pattern:
+            self._problems.add(
+                path,
+                f"tool pattern {quote(pattern)} holds a brace list, which no tool name matches; "
+                'list the names under "tools"',
+            )
+
+    def _then(self, item: dict[str, Any], path: Path, kind: str) -> _Then:
+        problems = self._problems
+        then = problems.mapping(item, "then", path)
+        if then is None:
+            return _Then(ACTIONS[kind][0])
+        path = (*path, "then")
+        known, required = _THEN_KEYS[kind], ("action", "message")
+        if OLD_ACTION_KEY in then:
+            problems.old_vocabulary((*path, OLD_ACTION_KEY), OLD_ACTION_KEY, "action")
+            known, required = known | {OLD_ACTION_KEY}, ("message",)
+        problems.keys(then, path, known, required)
+        return _Then(
+            problems.choice(then, "action", path, ACTIONS[kind], default=ACTIONS[kind][0], old=OLD_ACTIONS),
+            problems.text(then, "message", path, longest=MAX_MESSAGE_LENGTH),
+            problems.texts(then, "tags", path, shortest=0),
+            self._free_metadata(then, path),
+            self._timeouts(then, path) if kind == "pre" else _DEFAULT_TIMEOUTS,
         )
+
+    def _free_metadata(self, then: dict[str, Any], path: Path) -> dict[str, Any]:
+        metadata = self._problems.mapping(then, "metadata", path)
+        if not metadata:
+            return {}
+        path = (*path, "metadata")
+        for key in metadata:
+            if key in RESERVED_METADATA:
+                self._problems.add((*path, key), f"metadata key {quote(key)} is reserved; choose another name")
+        self._expressions.finite(metadata, path)
+        return metadata
+
+    def _timeouts(self, holder: dict[str, Any], path: Path) -> tuple[int, TimeoutAction]:
+        """
+        ``timeout`` and ``timeout_action``; ``timeout_effect`` is a synonym of the latter.
+        """
+        problems = self._problems
+        timeout = problems.count(holder, "timeout", path) or DEFAULT_TIMEOUT_SECONDS
+        said = [
+            problems.choice(holder, key, path, TIMEOUT_ACTIONS, default=TIMEOUT_ACTIONS[0], old=OLD_ACTIONS)
+            for key in ("timeout_action", "timeout_effect")
+            if key in holder
+        ]
+        if len(set(said)) > 1:
+            problems.add(
+                (*path, "timeout_effect"),
+                '"timeout_action" and its synonym "timeout_effect" differ; keep "timeout_action"',
+            )
+        return timeout, cast(TimeoutAction, said[0] if said else TIMEOUT_ACTIONS[0])
+
+    def _limits(self, item: dict[str, Any], path: Path) -> tuple[int | None, int | None, dict[str, int]]:
+        problems = self._problems
+        limits = problems.mapping(item, "limits", path)
+        if limits is None:
+            return None, None, {}
+        path = (*path, "limits")
+        problems.keys(limits, path, _LIMIT_KEYS)
+        if not limits:
+            problems.add(path, f'"limits" must set at least one of {choices(sorted(_LIMIT_KEYS))}')
+        per_tool = problems.mapping(limits, "max_calls_per_tool", path)
+        if per_tool is not None and not per_tool:
+            problems.add((*path, "max_calls_per_tool"), '"max_calls_per_tool" must not be empty')
+        counts: dict[str, int] = {}
+        for tool in per_tool or ():
+            count = problems.count(per_tool or {}, tool, (*path, "max_calls_per_tool"))
+            counts[tool] = count or 1
+        max_tool_calls = problems.count(limits, "max_tool_calls", path)
+        return max_tool_calls, problems.count(limits, "max_attempts", path), counts
+
+    def _sandbox(self, item: dict[str, Any], path: Path, rule_id: str, enabled: bool) -> None:
+        """
+        Check a sandbox rule; an enabled one is refused, because nothing would enforce it.
+        """
+        problems = self._problems
+        noted = len(problems)
+        self._tools(item, path)
+        problems.text(item, "message", path, longest=MAX_MESSAGE_LENGTH)
+        problems.choice(item, "outside", path, OUTSIDE_ACTIONS, default="block", old=OLD_ACTIONS)
+        self._timeouts(item, path)
+        if "within" not in item and "allows" not in item:
+            problems.add(path, 'missing key "within" or "allows"; a sandbox must say what is inside')
+        problems.texts(item, "within", path)
+        problems.texts(item, "not_within", path)
+        if "not_within" in item and "within" not in item:
+            problems.add((*path, "not_within"), '"not_within" needs "within"')
+        allows = self._sandbox_lists(item, "allows", path, _ALLOWS_KEYS)
+        not_allows = self._sandbox_lists(item, "not_allows", path, _NOT_ALLOWS_KEYS)
+        if "not_allows" in item and "allows" not in item:
+            problems.add((*path, "not_allows"), '"not_allows" needs "allows"')
+        elif "domains" in not_allows and "domains" not in allows:
+            problems.add((*path, "not_allows", "domains"), '"not_allows.domains" needs "allows.domains"')
+        if enabled and len(problems) == noted:
+            problems.add(path, f"sandbox rules arrive in the next version; disable or remove {quote(rule_id)}")
+
+    def _sandbox_lists(self, item: dict[str, Any], key: str, path: Path, known: frozenset[str]) -> dict[str, Any]:
+        lists = self._problems.mapping(item, key, path)
+        if lists is None:
+            return {}
+        self._problems.keys(lists, (*path, key), known)
+        for name in known:
+            self._problems.texts(lists, name, (*path, key))
+        return lists

@@ -157,6 +157,6 @@ class Ruleset:
     rules: tuple[Rule, ...]
     description: str | None = None
     tools: Mapping[str, ToolDef] = field(default_factory=dict)
-    observability: Observability = Observability()
+    observability: Observability = field(default_factory=Observability)
     observe_alongside: bool = False
     disabled: tuple[str, ...] = ()

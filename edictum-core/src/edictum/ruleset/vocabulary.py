@@ -33,9 +33,7 @@ SIDE_EFFECTS = ("pure", "read", "write", "irreversible")
 OTEL_PROTOCOLS = ("grpc", "http")
 
 # Keys of then.metadata that would be confused with what the decision itself reports.
-RESERVED_METADATA = frozenset(
-    ("action", "error_detail", "message", "observed", "policy_error", "rule_id", "tags")
-)
+RESERVED_METADATA = frozenset(("action", "error_detail", "message", "observed", "policy_error", "rule_id", "tags"))
 
 OperandKind: TypeAlias = Literal["any", "bool", "text", "pattern", "number", "list", "texts", "patterns"]
 BUILTIN_OPERATORS: dict[str, OperandKind] = {
