@@ -1,59 +1,95 @@
 """
 Asking a person: the request to an approval backend, and what its answer means.
+
+The approval holds for exactly one action: this tool with these arguments under this ruleset.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from edictum.approval import ApprovalBackend, ApprovalDecision, ApprovalRequest, ApprovalStatus
+from edictum.audit import AuditAction
+from edictum.decision_log import CallLog
 from edictum.engine.outcome import PreDecision
-from edictum.snapshot import thaw
+from edictum.refusal import Refusal, by_unwritten_log
+from edictum.snapshot import fingerprint, thaw
 from edictum.tool_call import ToolCall
+
+if TYPE_CHECKING:
+    from edictum.guard import Edictum
 
 # A backend keeps the rule's timeout itself; this is how much later the guard stops waiting for it.
 GRACE_SECONDS = 5.0
 
-Verdict: TypeAlias = Literal["granted", "denied", "timeout"]
 
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
+async def obtain_approval(
+    guard: Edictum, log: CallLog, call: ToolCall, decision: PreDecision, policy_version: str | None
+) -> None:
     """
-    What became of a request.
-
-    Attributes:
-        verdict: ``granted``, ``denied`` or ``timeout``.
-        approver: Who decided.
-        reason: Why, in the approver's words.
-    """
-
-    verdict: Verdict
-    approver: str | None = None
-    reason: str | None = None
-
-
-async def request_approval(
-    backend: ApprovalBackend,
-    call: ToolCall,
-    decision: PreDecision,
-    binding: dict[str, Any],
-    redact_args: Callable[[Any], Any],
-) -> ApprovalRequest:
-    """
-    Send a request.
-
-    The backend gets redacted arguments unless it declares ``wants_raw_args = True``.
+    Ask a person about a pending call; returns when the person agreed.
 
     Args:
-        backend: Where people are asked.
+        guard: Whose approval backend is asked.
+        log: Gets an event for the request and one for the answer.
         call: The call.
         decision: The pending decision.
-        binding: What the approval is bound to; passed as metadata.
-        redact_args: Makes arguments fit to be shown.
+        policy_version: The ruleset that the approval is bound to.
+
+    Raises:
+        Refusal: Nobody could be asked, nobody answered in time, or the answer is no.
+    """
+    source, name, message = decision.decision_source or "", decision.decision_name, decision.reason or ""
+    backend = guard._approval_backend
+    if backend is None:
+        text = f"This call needs approval, but no approval backend is set: {message}"
+        raise Refusal(source, name, text, decision=decision)
+    facts: dict[str, Any] = {"rules": list(decision.approval_rules)}
+    binding = {
+        **facts,
+        "args_fingerprint": fingerprint(call.tool_name, call.args),
+        "policy_version": policy_version,
+        "call_id": call.call_id,
+    }
+    try:
+        request = await _request(backend, guard, call, decision, binding)
+        facts["approval_id"] = request.approval_id
+        await log.write(
+            AuditAction.CALL_APPROVAL_REQUESTED,
+            decision=decision,
+            source=source,
+            name=name,
+            reason=message,
+            metadata=facts,
+        )
+        asked_at = guard._clock.monotonic()
+        answer = await _answer(backend, request, decision.approval_timeout)
+        facts["waited_ms"] = round((guard._clock.monotonic() - asked_at) * 1000)
+    except Exception as error:
+        text = f"This call needs approval, and the approval could not be obtained: {message}"
+        action = AuditAction.CALL_APPROVAL_DENIED
+        raise Refusal(
+            "approval_error", name, text, cause=error, decision=decision, action=action, metadata=facts
+        ) from error
+    facts["approver"] = answer.approver if answer else None
+    facts["approval_reason"] = answer.reason if answer else None
+    action, refused = _read(answer, decision)
+    if refused is not None:
+        raise Refusal(source, name, refused, decision=decision, action=action, metadata=facts)
+    taken = await log.write(action, decision=decision, source=source, name=name, reason=message, metadata=facts)
+    if not taken and guard._audit_failure == "block":
+        raise by_unwritten_log(decision)
+    if guard._state.policy_version != policy_version:
+        text = "The ruleset changed while the approval was pending, so the call is blocked. Make it again."
+        raise Refusal("policy_changed", name, text, decision=decision)
+
+
+async def _request(
+    backend: ApprovalBackend, guard: Edictum, call: ToolCall, decision: PreDecision, binding: dict[str, Any]
+) -> ApprovalRequest:
+    """
+    Send the request, with redacted arguments unless the backend declares ``wants_raw_args = True``.
     """
     raw = getattr(backend, "wants_raw_args", False) is True
     keywords: dict[str, Any] = {
@@ -63,33 +99,18 @@ async def request_approval(
         "metadata": binding,
         "session_id": call.run_id,
     }
-    accepted = _accepted_keywords(backend)
-    if accepted is not None:
-        keywords = {name: value for name, value in keywords.items() if name in accepted}
-    return await backend.request_approval(
-        call.tool_name,
-        thaw(call.args) if raw else redact_args(call.args),
-        decision.approval_message or "",
-        **keywords,
-    )
-
-
-def _accepted_keywords(backend: ApprovalBackend) -> set[str] | None:
-    """
-    Keywords that an older backend's method takes; None when it takes all.
-    """
+    # Backends written for earlier versions do not take all of these.
     parameters = inspect.signature(backend.request_approval).parameters.values()
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
-        return None
-    return {parameter.name for parameter in parameters}
+    if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        accepted = {parameter.name for parameter in parameters}
+        keywords = {name: value for name, value in keywords.items() if name in accepted}
+    args = thaw(call.args) if raw else guard.redaction.redact_args(call.args)
+    return await backend.request_approval(call.tool_name, args, decision.approval_message or "", **keywords)
 
 
-async def await_decision(backend: ApprovalBackend, request: ApprovalRequest, timeout: int) -> Outcome:
+async def _answer(backend: ApprovalBackend, request: ApprovalRequest, timeout: int) -> ApprovalDecision | None:
     """
-    Wait for the answer, at most a little longer than the rule's timeout.
-
-    Raises:
-        Exception: Whatever the backend raises, and ``TypeError`` for an answer that is none.
+    Wait for the answer, at most a little longer than the rule's timeout; None when there is none.
     """
     import asyncio
 
@@ -97,12 +118,24 @@ async def await_decision(backend: ApprovalBackend, request: ApprovalRequest, tim
         async with asyncio.timeout(timeout + GRACE_SECONDS):
             answer = await backend.wait_for_decision(request.approval_id, timeout=timeout)
     except TimeoutError:
-        return Outcome("timeout")
+        return None
     if not isinstance(answer, ApprovalDecision):
         raise TypeError(f"an approval backend answers with an ApprovalDecision, not {type(answer).__name__}")
-    if answer.status is ApprovalStatus.TIMEOUT:
-        return Outcome("timeout", answer.approver, answer.reason)
+    return answer
+
+
+def _read(answer: ApprovalDecision | None, decision: PreDecision) -> tuple[AuditAction, str | None]:
+    """
+    Which event an answer is, and why the call is refused; None when it is not.
+    """
+    message = decision.reason or ""
+    if answer is None or answer.status is ApprovalStatus.TIMEOUT:
+        allowed = decision.approval_timeout_action == "allow"
+        refused = None if allowed else f"Nobody answered the request for approval in time: {message}"
+        return AuditAction.CALL_APPROVAL_TIMEOUT, refused
     # Older backends leave the status at its default, pending.
     agreed = answer.status in (ApprovalStatus.APPROVED, ApprovalStatus.PENDING)
-    verdict: Verdict = "granted" if answer.approved is True and agreed else "denied"
-    return Outcome(verdict, answer.approver, answer.reason)
+    if answer.approved is True and agreed:
+        return AuditAction.CALL_APPROVAL_GRANTED, None
+    because = f" ({answer.reason})" if answer.reason else ""
+    return AuditAction.CALL_APPROVAL_DENIED, f"The approval was refused{because}: {message}"

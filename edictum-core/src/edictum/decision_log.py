@@ -6,19 +6,18 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from edictum.audit import SCHEMA_VERSION, AuditAction, AuditEvent, AuditSink
 from edictum.clock import Clock
+from edictum.engine.outcome import PostDecision, PreDecision
 from edictum.redaction import RedactionPolicy
 from edictum.session import validate_session_id
+from edictum.sinks import CollectingAuditSink
 from edictum.snapshot import FrozenDict
 from edictum.tool_call import Principal, ToolCall
-
-if TYPE_CHECKING:
-    from edictum.engine.outcome import PreDecision
 
 logger = logging.getLogger(__name__)
 
@@ -36,22 +35,23 @@ class DecisionLog:
     Everything in an event is redacted before any sink sees it.  A sink that fails never changes a decision
     here: the failure is logged and counted, and the caller learns of it.
 
+    Args:
+        sink: Where events go.
+        redaction: What counts as secret.
+        clock: Source of time.
+
     Attributes:
         failures: How many events a sink refused.
     """
 
     def __init__(self, sink: AuditSink, redaction: RedactionPolicy, clock: Clock) -> None:
         self._sink = sink
+        # The usual sink of a guard without others takes events without waiting.
+        self._collect = sink.collect if type(sink) is CollectingAuditSink else None
         self._redaction = redaction
-        self._clock = clock
+        self._now = clock.now
         self._last_principal: tuple[Principal, dict[str, Any]] | None = None
         self.failures = 0
-
-    def open(self, call: ToolCall, policy_version: str | None, mode: str) -> CallLog:
-        """
-        The log of one call.
-        """
-        return CallLog(self, call, policy_version, mode)
 
     async def send(self, event: AuditEvent) -> bool:
         """
@@ -73,50 +73,55 @@ class DecisionLog:
         Time of an event.  A broken clock blocks the call but must not lose the event that says so.
         """
         try:
-            return self._clock.now()
+            return self._now()
         except Exception:
             return datetime.now(UTC)
+
+    def principal(self, principal: Principal) -> dict[str, Any]:
+        """
+        The principal as it may be logged; principals are immutable and most guards see one for long.
+        """
+        last = self._last_principal
+        if last is not None and last[0] is principal:
+            return last[1]
+        plain = principal.to_dict()
+        redacted: dict[str, Any] = FrozenDict(self.tree(plain))
+        self._last_principal = (principal, redacted)
+        return redacted
+
+    # A redaction policy of the user's own may fail; then nothing is shown, and the event is still written.
 
     def args(self, call: ToolCall) -> dict[str, Any]:
         """
         Arguments as they may be logged.
         """
-        return self._redaction.redact_event_args(call.args)
+        try:
+            return self._redaction.redact_event_args(call.args)
+        except Exception:
+            logger.exception("redaction failed; the arguments are withheld")
+            return {"_redacted": "redaction failed"}
 
-    def principal(self, principal: Principal | None) -> dict[str, Any] | None:
-        """
-        The principal as it may be logged; principals are immutable and most guards see one for long.
-        """
-        if principal is None:
-            return None
-        last = self._last_principal
-        if last is not None and last[0] is principal:
-            return last[1]
-        plain = principal.to_dict()
-        plain["claims"] = self._redaction.redact_event_args(principal.claims)
-        redacted: dict[str, Any] = FrozenDict(self._redaction.redact_tree(plain))
-        self._last_principal = (principal, redacted)
-        return redacted
-
-    def text(self, text: str | None) -> str | None:
+    def text(self, text: str) -> str:
         """
         Free text as it may be logged.
         """
-        return None if text is None else self._redaction.redact_text(text, MAX_REASON)
+        try:
+            return self._redaction.redact_text(text, MAX_REASON)
+        except Exception:
+            logger.exception("redaction failed; a text is withheld")
+            return "[REDACTED]"
 
-    def records(self, records: list[Any]) -> list[Any]:
+    def records(self, records: Sequence[Any]) -> list[Any]:
         """
         Records of rules or hooks as they may be logged.
 
-        Records of rules that passed hold nothing from the call and are shared between events.
+        Those of rules that passed hold nothing from the call.
         """
-        if all(type(record) is FrozenDict for record in records):
-            return records
         kept: list[Any] = []
         room = MAX_RECORD_CHARS
         for record in records[:MAX_RECORDS]:
             if type(record) is not FrozenDict:
-                record = self._redaction.redact_tree(record)
+                record = self.tree(record)
                 room -= len(json.dumps(record, default=str))
                 if room < 0:
                     record = {"name": record.get("name"), "passed": record.get("passed"), "_truncated": True}
@@ -129,12 +134,22 @@ class DecisionLog:
         """
         Nested data as it may be logged.
         """
-        return self._redaction.redact_tree(value)
+        try:
+            return self._redaction.redact_tree(value)
+        except Exception:
+            logger.exception("redaction failed; a value is withheld")
+            return {"_redacted": "redaction failed"}
 
 
 class CallLog:
     """
     The events of one call.
+
+    Args:
+        log: Of the guard.
+        call: The call.
+        policy_version: Identity of the ruleset.
+        mode: Mode of the guard.
 
     Attributes:
         events: What was written, in order.
@@ -149,10 +164,44 @@ class CallLog:
         self._call = call
         self._policy_version = policy_version
         self._mode = mode
-        self._args: dict[str, Any] | None = None
+        self._args = log.args(call)
         self.events: list[AuditEvent] = []
         self.attempts = 0
         self.executions = 0
+
+    def allowed(self, decision: PreDecision) -> bool | None:
+        """
+        Write that the call may run.
+
+        Returns:
+            Whether the sinks took the event; None when they must be awaited with :meth:`flush`.
+        """
+        records = decision.contracts_evaluated
+        hooks = decision.hooks_evaluated
+        event = self._event(AuditAction.CALL_ALLOWED, records if decision.clean else self._log.records(records))
+        if hooks:
+            event.hooks_evaluated = self._log.records(hooks)
+        return self._put(event)
+
+    def ended(self, post: PostDecision, duration_ms: int, error: str | None) -> bool | None:
+        """
+        Write how the tool ended; see :meth:`allowed`.
+        """
+        records = post.contracts_evaluated
+        success = post.tool_success
+        action = AuditAction.CALL_EXECUTED if success else AuditAction.CALL_FAILED
+        event = self._event(action, records if post.clean else self._log.records(records))
+        event.tool_success = success
+        event.postconditions_passed = post.postconditions_passed
+        event.duration_ms = duration_ms
+        event.policy_error = post.policy_error
+        if error is not None:
+            event.error = self._log.text(error)
+        if post.warnings:
+            event.warnings = [self._log.text(warning) for warning in post.warnings]
+        if post.observed_rules:
+            event.observed_action = post.observed_rules[0].rule.action
+        return self._put(event)
 
     async def write(
         self,
@@ -166,43 +215,59 @@ class CallLog:
         observed: str | None = None,
         contracts: list[Any] | None = None,
         metadata: Mapping[str, Any] = _NOTHING,
-        tool_success: bool | None = None,
-        postconditions_passed: bool | None = None,
-        duration_ms: int = 0,
-        error: str | None = None,
-        warnings: list[str] | None = None,
     ) -> bool:
         """
-        Write one event.
+        Write any other event.
 
         Args:
             action: What happened.
-            decision: Where the records of hooks and rules come from, for decision events.
+            decision: Where the records of hooks and rules come from.
             source: ``decision_source``.
             name: ``decision_name``.
             reason: Text for the agent.
             policy_error: Whether something could not be judged.
             observed: What enforcement would have done; makes the event an observation.
-            contracts: Records of rules, for events without ``decision``.
+            contracts: Records of rules, without ``decision``.
             metadata: Further facts.
-            tool_success: Outcome of the tool.
-            postconditions_passed: Whether all enforcing post rules passed.
-            duration_ms: How long the tool ran.
-            error: Text of the tool's failure.
-            warnings: Texts of post rules.
 
         Returns:
             Whether every sink took the event.
         """
         log = self._log
-        call = self._call
-        if self._args is None:
-            self._args = log.args(call)
+        records = decision.contracts_evaluated if decision is not None else contracts
+        event = self._event(action, log.records(records or []))
+        event.decision_source = source
+        event.decision_name = name
+        event.reason = None if reason is None else log.text(reason)
+        event.policy_error = policy_error
         if decision is not None:
-            contracts = decision.contracts_evaluated
-        if call.notes:
-            metadata = {**metadata, "notes": list(call.notes)}
-        # By position and in field order: this is made twice for every allowed call.
+            event.hooks_evaluated = log.records(decision.hooks_evaluated)
+        if metadata:
+            event.metadata = {**(event.metadata or {}), **log.tree(dict(metadata))}
+        if observed is not None:
+            event.mode = "observe"
+            event.observed_action = observed
+        self.events.append(event)
+        return await log.send(event)
+
+    async def flush(self) -> bool:
+        """
+        Send the last event to sinks that must be awaited.
+        """
+        return await self._log.send(self.events[-1])
+
+    def _put(self, event: AuditEvent) -> bool | None:
+        self.events.append(event)
+        collect = self._log._collect
+        if collect is None:
+            return None
+        collect(event)
+        return True
+
+    def _event(self, action: AuditAction, records: Any) -> AuditEvent:
+        call = self._call
+        log = self._log
+        # By position and in field order: two of these are made for every allowed call.
         event = AuditEvent(
             SCHEMA_VERSION,
             log.now(),
@@ -211,42 +276,36 @@ class CallLog:
             call.call_index,
             call.parent_call_id,
             call.run_id,
-            _parent_session(call),
+            _parent_session(call) if call.metadata else None,
             call.tool_name,
             self._args,
             call.side_effect,
             call.environment,
-            log.principal(call.principal),
+            log.principal(call.principal) if call.principal is not None else None,
             action,
-            source,
-            name,
-            log.text(reason),
-            log.records(decision.hooks_evaluated) if decision is not None else [],
-            log.records(contracts) if contracts else [],
             None,
-            tool_success,
-            postconditions_passed,
-            duration_ms,
-            log.text(error),
+            None,
+            None,
+            [],
+            records,
+            None,
+            None,
+            None,
+            0,
+            None,
             None,
             self.attempts,
             self.executions,
-            self._mode if observed is None or tool_success is not None else "observe",
+            self._mode,
             self._policy_version,
-            policy_error,
-            log.tree(dict(metadata)) if metadata else None,
-            observed,
-            [log.text(warning) for warning in warnings] if warnings else None,
         )
-        self.events.append(event)
-        return await log.send(event)
+        if call.notes:
+            event.metadata = {"notes": list(call.notes)}
+        return event
 
 
 def _parent_session(call: ToolCall) -> str | None:
-    if not call.metadata:
-        return None
-    parent = call.metadata.get("parent_session_id")
     try:
-        return validate_session_id(parent)
+        return validate_session_id(call.metadata.get("parent_session_id"))
     except ValueError:
         return None

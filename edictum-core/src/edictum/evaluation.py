@@ -14,6 +14,7 @@ from edictum.engine.plan import ToolPlan
 from edictum.pipeline import from_decision
 from edictum.ruleset.policy import CompiledRule
 from edictum.ruleset.selectors import ToolResult
+from edictum.snapshot import EMPTY
 from edictum.tool_call import Principal, ToolCall, build_tool_call
 
 
@@ -150,18 +151,8 @@ def evaluate_call(
     """
     Judge every pre rule and, if there is an output, every post rule; see :meth:`Edictum.evaluate`.
     """
-    call = build_tool_call(
-        plan.tool_name,
-        args,
-        run_id="",
-        environment=environment,
-        timestamp=timestamp,
-        principal=principal,
-        side_effect=plan.side_effect,
-        idempotent=plan.idempotent,
-        shell=plan.shell,
-        fields={"metadata": metadata} if metadata else {},
-    )
+    fields = {"metadata": metadata} if metadata else EMPTY
+    call = build_tool_call(plan, args, "", environment, timestamp, principal, fields)
     evaluation = EvaluationResult(decision="allow", tool_name=plan.tool_name)
     blocked = asked = False
     for rule in plan.pre:

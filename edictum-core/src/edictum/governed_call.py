@@ -6,8 +6,7 @@ One tool call under governance, from intention to outcome.
     try:
         result = read_file(path="a.txt")
     except Exception as error:
-        await call.fail(error)
-        raise
+        raise await call.fail(error) from error
     outcome = await call.finish(result)  # outcome.result is what the agent may see
 
 This is the only place where the sequence is written down.  ``run``, ``run_sync`` and every framework adapter
@@ -17,20 +16,30 @@ use it.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
-from edictum.approval_flow import Outcome, await_decision, request_approval
+from edictum.approval_flow import obtain_approval
 from edictum.audit import AuditAction, AuditEvent
 from edictum.decision_log import CallLog
-from edictum.engine.decide import decide, over_limit
-from edictum.engine.outcome import PostDecision, PreDecision, error_text
+from edictum.engine.decide import decide, observe, over_limit
+from edictum.engine.outcome import PostDecision, PreDecision, Question
 from edictum.engine.review import review
 from edictum.errors import EdictumDenied, EdictumToolError
 from edictum.findings import Finding, PostCallResult, build_findings
 from edictum.pipeline import after_hooks, drive
-from edictum.snapshot import EMPTY, fingerprint, unchanged
+from edictum.refusal import (
+    Refusal,
+    by_changed_args,
+    by_decision,
+    by_internal_error,
+    by_storage,
+    by_unreadable_call,
+    by_unwritten_log,
+)
+from edictum.snapshot import EMPTY, unchanged
+from edictum.storage import ReserveResult
 from edictum.tool_call import ToolCall, build_tool_call
 
 if TYPE_CHECKING:
@@ -38,10 +47,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-Stage: TypeAlias = Literal["new", "allowed", "blocked", "done"]
+Stage: TypeAlias = Literal["new", "blocked", "allowed", "done"]
 
 
-@dataclass(slots=True)
 class RunResult:
     """
     Outcome of a call whose tool ran.
@@ -56,54 +64,39 @@ class RunResult:
         events: The decision-log events of the call.
     """
 
-    result: Any
-    tool_success: bool
-    decision: PreDecision
-    warnings: list[str] = field(default_factory=list)
-    violations: list[Finding] = field(default_factory=list)
-    output_suppressed: bool = False
-    events: list[AuditEvent] = field(default_factory=list)
+    __slots__ = ("decision", "events", "output_suppressed", "result", "tool_success", "violations", "warnings")
 
-    def unwrap(self) -> RunResult:
+    def __init__(
+        self,
+        result: Any,
+        tool_success: bool,
+        decision: PreDecision,
+        warnings: Sequence[str],
+        violations: Sequence[Finding],
+        output_suppressed: bool,
+        events: list[AuditEvent],
+    ) -> None:
+        self.result = result
+        self.tool_success = tool_success
+        self.decision = decision
+        self.warnings = warnings
+        self.violations = violations
+        self.output_suppressed = output_suppressed
+        self.events = events
+
+    def unwrap(self) -> Any:
         """
-        The outcome itself if the tool succeeded.
+        The result of a tool that succeeded.
 
         Raises:
             EdictumToolError: The tool failed.
         """
         if not self.tool_success:
             raise EdictumToolError(self.result)
-        return self
+        return self.result
 
-
-class _Refusal(Exception):  # noqa: N818  internal signal
-    """
-    The call must not run; carries what the decision log and the agent are told.
-    """
-
-    def __init__(
-        self,
-        source: str,
-        name: str | None,
-        reason: str,
-        *,
-        policy_error: bool = False,
-        detail: str | None = None,
-        decision: PreDecision | None = None,
-        action: AuditAction = AuditAction.CALL_DENIED,
-        would: str = "block",
-        metadata: Mapping[str, Any] = EMPTY,
-    ) -> None:
-        super().__init__(reason)
-        self.source = source
-        self.name = name
-        self.reason = reason
-        self.policy_error = policy_error
-        self.detail = detail
-        self.decision = decision
-        self.action = action
-        self.would = would
-        self.metadata = metadata
+    def __repr__(self) -> str:
+        return f"RunResult(tool_success={self.tool_success}, decision={self.decision.action!r})"
 
 
 class GovernedCall:
@@ -139,22 +132,22 @@ class GovernedCall:
         tool_name: str,
         args: Mapping[str, Any],
         session_id: str | None,
-        fields: dict[str, Any],
+        fields: Mapping[str, Any],
     ) -> None:
         self._guard = guard
         # Taken once: whatever a reload does meanwhile, this call is judged by one ruleset.
-        self._state = guard._state
+        self._state = state = guard._state
         self._tool_name = tool_name
         self._args = args
         self._fields = fields
         self._session = guard._session_for(session_id)
-        self._plan = self._state.planner.plan(tool_name if isinstance(tool_name, str) else "")
+        self._plan = state.planner.plan(tool_name)
         self._stage: Stage = "new"
         self._reserved = False
         self._started: float | None = None
         self._log: CallLog | None = None
         self.call: ToolCall | None = None
-        self.decision = PreDecision("block")
+        self.decision: PreDecision = self._plan.passed
 
     # --- before the tool ------------------------------------------------------------------------
 
@@ -173,257 +166,163 @@ class GovernedCall:
         self._stage = "blocked"
         try:
             try:
-                await self._decide_and_allow()
-            except _Refusal as refusal:
+                await self._pass_all_checks()
+            except Refusal as refusal:
                 await self._refuse(refusal)
             except Exception as error:
                 logger.exception("governing a call of tool %r failed", self._tool_name)
-                await self._refuse(
-                    _Refusal(
-                        "internal_error",
-                        None,
-                        "The call could not be checked, so it is blocked. Report this to the user.",
-                        policy_error=True,
-                        detail=error_text(error),
-                    )
-                )
-            self._started = self._monotonic()
+                await self._refuse(by_internal_error(error))
         except BaseException:
-            await self._give_back()
+            if self._reserved:
+                await self._give_back()
             raise
         self._stage = "allowed"
+        self._started = self._monotonic()
         return self.decision
 
-    async def _decide_and_allow(self) -> None:
+    async def _pass_all_checks(self) -> None:
+        """
+        The way of a call that may run; every other end is a :class:`Refusal`.
+        """
+        guard, state, plan, session = self._guard, self._state, self._plan, self._session
         call = self._build()
-        log = self._open_log(call)
-        plan = self._plan
+        self._log = log = CallLog(guard._decision_log, call, state.policy_version, state.mode)
         try:
-            counts = await self._session.begin(plan)
+            counts = session.begin(plan)
+            if type(counts) is not tuple:
+                counts = await counts  # type: ignore[misc]
         except Exception as error:
-            raise self._storage_refusal(error) from error
-        log.attempts = int(counts[0]) + 1
+            raise by_storage(error) from error
+        log.attempts = int(counts[0])
         log.executions = int(counts[1])
-        decision = cast(PreDecision, await drive(decide(plan, call, counts), call, self._session))
-        self.decision = decision
+        steps = decide(plan, call, counts)
+        step = next(steps)
+        if type(step) is Question:
+            step = cast(PreDecision, await drive(steps, step, call, session))
+        self.decision = decision = cast(PreDecision, step)
+        if plan.candidates:
+            observations = observe(plan, call, counts)
+            found = cast(list[Any], await drive(observations, next(observations), call, session))
+            self.decision = decision = replace(decision, observe_results=found)
         if decision.observed_rules:
             await self._log_observed(decision)
         if decision.action == "block":
-            raise self._refusal_of(decision)
+            raise by_decision(decision)
         asked = decision.action == "pending_approval"
         if asked:
-            if self._state.mode == "observe":
-                raise self._refusal_of(decision)
             await self._ask(call, decision)
-        await self._reserve(limited=self._state.mode == "enforce")
-        self._check_args(strict=asked)
+        await self._reserve() if session.waits else self._reserve_now()
+        if not unchanged(self._args, call.args, strict=asked):
+            raise by_changed_args(decision)
         if not asked:
-            taken = await log.write(AuditAction.CALL_ALLOWED, decision=decision)
-            self._require_logged(taken)
-        await self._log_candidates("allow")
-        self._guard._tell_allowed(call)
+            taken = log.allowed(decision)
+            if taken is None:
+                taken = await log.flush()
+            if not taken and guard._audit_failure == "block" and state.mode == "enforce":
+                raise by_unwritten_log(decision)
+        if decision.observe_results:
+            await self._log_candidates("allow")
+        if guard._on_allow is not None:
+            guard._tell_allowed(call)
         # Sinks and callbacks had their chance to write to the arguments.
-        self._check_args(strict=False)
+        if not unchanged(self._args, call.args, strict=False):
+            raise by_changed_args(decision)
 
     def _build(self) -> ToolCall:
         """
         Take the snapshot that everything is judged on.
         """
         guard = self._guard
-        plan = self._plan
         fields = self._fields
-        environment = fields.pop("environment", None) or guard.environment
-        principal = fields.pop("principal", None)
         try:
+            principal = fields.get("principal") if fields else None
             if principal is None:
                 principal = guard._resolve_principal(self._tool_name, self._args)
             self.call = build_tool_call(
-                self._tool_name,
+                self._plan,
                 self._args,
-                run_id=self._session.session_id,
-                environment=environment,
-                timestamp=guard._clock.now(),
-                principal=principal,
-                side_effect=plan.side_effect,
-                idempotent=plan.idempotent,
-                shell=plan.shell,
-                fields=fields,
+                self._session.session_id,
+                guard.environment,
+                guard._clock.now(),
+                principal,
+                fields,
             )
         except Exception as error:
-            raise _Refusal(
-                "invalid_call",
-                None,
-                "The call could not be read, so it is blocked. Check the arguments.",
-                policy_error=True,
-                detail=error_text(error),
-            ) from error
+            raise by_unreadable_call(error) from error
         return self.call
 
-    def _open_log(self, call: ToolCall) -> CallLog:
-        state = self._state
-        self._log = self._guard._decision_log.open(call, state.policy_version, state.mode)
-        return self._log
-
-    def _storage_refusal(self, error: Exception) -> _Refusal:
-        return _Refusal(
-            "backend_error",
-            "session",
-            "The state of the session is not available, so the call is blocked. Try again later.",
-            policy_error=True,
-            detail=error_text(error),
-        )
-
-    def _refusal_of(self, decision: PreDecision) -> _Refusal:
-        return _Refusal(
-            decision.decision_source or "",
-            decision.decision_name,
-            decision.reason or "",
-            policy_error=decision.policy_error,
-            decision=decision,
-            would="ask" if decision.action == "pending_approval" else "block",
-        )
-
-    async def _reserve(self, *, limited: bool) -> None:
+    def _reserve_now(self) -> None:
         """
         Count the execution now, so that parallel calls cannot share the last place.
         """
-        plan = self._plan
         try:
-            result = await self._session.reserve(plan, limited=limited)
+            result = self._session.reserve(self._plan, limited=self._state.mode == "enforce")
         except Exception as error:
-            raise self._storage_refusal(error) from error
-        self._reserved = result.ok
-        if self._log is not None:
-            self._log.executions = int(result.values[0])
+            raise by_storage(error) from error
+        self._take(cast(ReserveResult, result))
+
+    async def _reserve(self) -> None:
+        try:
+            result = await cast(Any, self._session.reserve(self._plan, limited=self._state.mode == "enforce"))
+        except Exception as error:
+            raise by_storage(error) from error
+        self._take(result)
+
+    def _take(self, result: ReserveResult) -> None:
+        assert self._log is not None
+        self._log.executions = int(result.values[0])
         if result.ok:
+            self._reserved = True
             return
-        over = over_limit(plan, (0, *result.values))
+        over = over_limit(self._plan, (0, *result.values))
         name, text = over[:2] if over else ("max_tool_calls", "The session has reached its limit.")
-        raise _Refusal("operation_limit", name, text, decision=self.decision)
-
-    def _check_args(self, *, strict: bool) -> None:
-        assert self.call is not None
-        if not unchanged(self._args, cast(Any, self.call.args), strict=strict):
-            raise _Refusal(
-                "args_changed",
-                None,
-                "The arguments changed after the call was checked, so it is blocked. Make the call again.",
-                decision=self.decision,
-            )
-
-    def _require_logged(self, taken: bool) -> None:
-        if not taken and self._guard._audit_failure == "block" and self._state.mode == "enforce":
-            raise _Refusal(
-                "audit_unavailable",
-                None,
-                "The decision log cannot be written, so the call is blocked. Try again later.",
-                decision=self.decision,
-            )
-
-    # --- approval ------------------------------------------------------------------------------
+        raise Refusal("operation_limit", name, text, decision=self.decision)
 
     async def _ask(self, call: ToolCall, decision: PreDecision) -> None:
         """
-        Ask a person; returns when the call may go on, raises when it may not.
+        Ask a person, then judge again what may have changed while the person was thinking.
         """
-        guard = self._guard
-        log = self._log
-        assert log is not None
-        source, name, message = decision.decision_source or "", decision.decision_name, decision.reason or ""
-        backend = guard._approval_backend
-        if backend is None:
-            text = f"This call needs approval, but no approval backend is set: {message}"
-            raise _Refusal(source, name, text, decision=decision)
-        version = self._state.policy_version
-        binding: dict[str, Any] = {
-            "args_fingerprint": fingerprint(call.tool_name, call.args),
-            "policy_version": version,
-            "call_id": call.call_id,
-            "rules": list(decision.approval_rules),
-        }
-        facts: dict[str, Any] = {"rules": list(decision.approval_rules)}
-        try:
-            request = await request_approval(backend, call, decision, binding, guard.redaction.redact_args)
-            facts["approval_id"] = request.approval_id
-            await log.write(
-                AuditAction.CALL_APPROVAL_REQUESTED,
-                decision=decision, source=source, name=name, reason=message, metadata=facts,
-            )  # fmt: skip
-            asked_at = guard._clock.monotonic()
-            outcome = await await_decision(backend, request, decision.approval_timeout)
-            facts["waited_ms"] = round((guard._clock.monotonic() - asked_at) * 1000)
-        except Exception as error:
-            text = f"This call needs approval, and the approval could not be obtained: {message}"
-            raise _Refusal(
-                "approval_error", name, text, policy_error=True, detail=error_text(error),
-                decision=decision, action=AuditAction.CALL_APPROVAL_DENIED, metadata=facts,
-            ) from error  # fmt: skip
-        facts["approver"] = outcome.approver
-        facts["approval_reason"] = outcome.reason
-        action = self._read_outcome(outcome, decision, facts)
-        taken = await log.write(action, decision=decision, source=source, name=name, reason=message, metadata=facts)
-        self._require_logged(taken)
-        self._check_args(strict=True)
-        if guard._state.policy_version != version:
-            raise _Refusal(
-                "policy_changed", name,
-                "The ruleset changed while the approval was pending, so the call is blocked. Make it again.",
-                decision=decision,
-            )  # fmt: skip
-        await self._recheck(call)
-
-    def _read_outcome(self, outcome: Outcome, decision: PreDecision, facts: dict[str, Any]) -> AuditAction:
-        source, name, message = decision.decision_source or "", decision.decision_name, decision.reason or ""
-        if outcome.verdict == "granted":
-            return AuditAction.CALL_APPROVAL_GRANTED
-        if outcome.verdict == "timeout":
-            if decision.approval_timeout_action == "allow":
-                return AuditAction.CALL_APPROVAL_TIMEOUT
-            raise _Refusal(
-                source, name, f"Nobody answered the request for approval in time: {message}",
-                decision=decision, action=AuditAction.CALL_APPROVAL_TIMEOUT, metadata=facts,
-            )  # fmt: skip
-        because = f" ({outcome.reason})" if outcome.reason else ""
-        raise _Refusal(
-            source, name, f"The approval was refused{because}: {message}",
-            decision=decision, action=AuditAction.CALL_APPROVAL_DENIED, metadata=facts,
-        )  # fmt: skip
-
-    async def _recheck(self, call: ToolCall) -> None:
-        """
-        Judge again what may have changed while a person was thinking.
-        """
+        if self._state.mode == "observe":
+            raise by_decision(decision)
+        assert self._log is not None
+        await obtain_approval(self._guard, self._log, call, decision, self._state.policy_version)
+        if not unchanged(self._args, call.args, strict=True):
+            raise by_changed_args(decision)
         try:
             counts = await self._session.read_again(self._plan)
         except Exception as error:
-            raise self._storage_refusal(error) from error
+            raise by_storage(error) from error
         steps = decide(self._plan, call, counts, recheck=True)
-        decision = cast(PreDecision, await drive(steps, call, self._session))
-        if decision.action != "allow":
-            self.decision = decision
-            raise self._refusal_of(decision)
+        again = cast(PreDecision, await drive(steps, next(steps), call, self._session))
+        if again.action != "allow":
+            raise by_decision(again)
 
     # --- refusal and observation ----------------------------------------------------------------
 
-    async def _refuse(self, refusal: _Refusal) -> None:
+    async def _refuse(self, refusal: Refusal) -> None:
         """
         Block the call; in observe mode only say that it would have been blocked.
         """
+        state = self._state
         call = self.call
         if call is None:
             call = self.call = self._unreadable_call()
-        log = self._log or self._open_log(call)
-        decision = self.decision
-        decision.action = "pending_approval" if refusal.would == "ask" else "block"
-        decision.reason = refusal.reason
-        decision.decision_source = refusal.source
-        decision.decision_name = refusal.name
-        decision.policy_error = refusal.policy_error
-        observing = self._state.mode == "observe"
+        log = self._log
+        if log is None:
+            log = self._log = CallLog(self._guard._decision_log, call, state.policy_version, state.mode)
+        self.decision = replace(
+            self.decision,
+            action="pending_approval" if refusal.would == "ask" else "block",
+            reason=refusal.reason,
+            decision_source=refusal.source,
+            decision_name=refusal.name,
+            policy_error=refusal.policy_error,
+        )
+        observing = state.mode == "observe"
         metadata = dict(refusal.metadata)
         if refusal.detail is not None:
             metadata["error_detail"] = refusal.detail
-        if not observing:
+        if self._reserved and not observing:
             await self._give_back()
         await log.write(
             AuditAction.CALL_WOULD_DENY if observing else refusal.action,
@@ -435,39 +334,33 @@ class GovernedCall:
             observed=refusal.would if observing else None,
             metadata=metadata,
         )
-        await self._log_candidates(refusal.would)
-        if observing:
-            self._guard._tell_would_block(call, refusal.reason, refusal.name)
-            await self._count_unlimited()
-            return
-        self._guard._tell_blocked(call, refusal.reason, refusal.name)
-        raise EdictumDenied(refusal.reason, refusal.source, refusal.name)
+        if self.decision.observe_results:
+            await self._log_candidates(refusal.would)
+        if not observing:
+            self._guard._tell_blocked(call, refusal.reason, refusal.name)
+            raise EdictumDenied(refusal.reason, refusal.source, refusal.name)
+        self._guard._tell_would_block(call, refusal.reason, refusal.name)
+        if not self._reserved:
+            try:
+                await self._reserve() if self._session.waits else self._reserve_now()
+            except Refusal as error:
+                # Observing never stops a call; the log has said already what is wrong.
+                logger.warning("observe mode: an execution was not counted: %s", error.detail)
 
     def _unreadable_call(self) -> ToolCall:
         """
         A call without arguments, for the event of one whose arguments could not be read.
         """
+        guard = self._guard
         return build_tool_call(
-            self._tool_name if isinstance(self._tool_name, str) else repr(self._tool_name),
+            self._plan,
             EMPTY,
-            run_id=self._session.session_id,
-            environment=self._guard.environment,
-            timestamp=self._guard._decision_log.now(),
-            principal=None,
-            side_effect=self._plan.side_effect,
-            idempotent=False,
-            shell=False,
-            fields={},
+            self._session.session_id,
+            guard.environment,
+            guard._decision_log.now(),
+            None,
+            EMPTY,
         )
-
-    async def _count_unlimited(self) -> None:
-        if self._reserved:
-            return
-        try:
-            await self._reserve(limited=False)
-        except _Refusal as error:
-            # Observing never stops a call; that the state is not available is in the log already.
-            logger.warning("observe mode: an execution was not counted: %s", error.detail)
 
     async def _log_observed(self, decision: PreDecision) -> None:
         assert self._log is not None
@@ -488,8 +381,6 @@ class GovernedCall:
         """
         One event for each candidate rule, beside the real decision.
         """
-        if not self.decision.observe_results:
-            return
         assert self._log is not None
         assert self.call is not None
         for record in self.decision.observe_results:
@@ -540,7 +431,7 @@ class GovernedCall:
         # A cancelled or interrupted tool gets no further code of others run on its behalf.
         self._stage = "done"
         await self._settle(False)
-        await self._write_outcome(PostDecision(False), False, duration, "cancelled")
+        await self._log_end(PostDecision(tool_success=False), duration, "cancelled")
         return EdictumToolError("cancelled")
 
     async def abandon(self) -> None:
@@ -553,53 +444,54 @@ class GovernedCall:
 
     async def _conclude(self, value: Any, success: bool, duration: int) -> RunResult:
         self._stage = "done"
-        guard = self._guard
-        call = self.call
+        guard, plan, call, log = self._guard, self._plan, self.call, self._log
         assert call is not None
-        assert self._log is not None
-        steps = review(self._plan, call, value, success, guard.redaction.redact_text)
-        post = cast(PostDecision, await drive(steps, call, self._session, value))
-        await after_hooks(self._plan, call, value)
+        assert log is not None
+        steps = review(plan, call, value, success, guard.redaction.redact_text)
+        step = next(steps)
+        if type(step) is Question:
+            step = cast(PostDecision, await drive(steps, step, call, self._session, value))
+        post = cast(PostDecision, step)
+        if plan.after:
+            await after_hooks(plan, call, value)
         await self._settle(success)
-        await self._write_outcome(post, success, duration, None if success else _error_of(post, value))
         shown = value if post.redacted_response is None else post.redacted_response
-        violations = build_findings(post) if not post.postconditions_passed else []
-        if violations:
-            shown = guard._tell_violations(PostCallResult(shown, False, violations, post.output_suppressed))
+        await self._log_end(post, duration, None if success else str(shown))
+        if post.postconditions_passed:
+            return RunResult(shown, success, self.decision, post.warnings, (), False, log.events)
+        violations = build_findings(post)
+        shown = guard._tell_violations(PostCallResult(shown, False, violations, post.output_suppressed))
         return RunResult(
-            shown,
-            success,
-            self.decision,
-            post.warnings,
-            violations,
-            post.output_suppressed,
-            self._log.events,
+            shown, success, self.decision, post.warnings, violations, post.output_suppressed, log.events
         )
+
+    async def _log_end(self, post: PostDecision, duration: int, error: str | None) -> None:
+        assert self._log is not None
+        if self._log.ended(post, duration, error) is None:
+            await self._log.flush()
 
     async def _settle(self, success: bool) -> None:
         if not self._reserved:
             return
         self._reserved = False
         try:
-            await self._session.settle(self._plan, success)
+            done = self._session.settle(self._plan, success)
+            if done is not None:
+                await done
         except Exception:
             # The execution was counted before it began, so no limit is exceeded by this.
-            logger.exception("the outcome of call %s was not counted", self.call and self.call.call_id)
+            logger.exception("the outcome of a call of tool %r was not counted", self._tool_name)
 
-    async def _write_outcome(self, post: PostDecision, success: bool, duration: int, error: str | None) -> None:
-        assert self._log is not None
-        observed = post.observed_rules
-        await self._log.write(
-            AuditAction.CALL_EXECUTED if success else AuditAction.CALL_FAILED,
-            contracts=post.contracts_evaluated,
-            policy_error=post.policy_error,
-            observed=observed[0].rule.action if observed else None,
-            tool_success=success,
-            postconditions_passed=post.postconditions_passed,
-            duration_ms=duration,
-            error=error,
-            warnings=post.warnings,
-        )
+    async def _give_back(self) -> None:
+        """
+        Return the reservation of a tool that does not start.
+        """
+        self._reserved = False
+        try:
+            await self._session.release(self._plan)
+        except Exception:
+            # The place stays taken: stricter than needed, never looser.
+            logger.exception("the reservation of a call of tool %r was not given back", self._tool_name)
 
     def _monotonic(self) -> float | None:
         try:
@@ -612,23 +504,6 @@ class GovernedCall:
         now = self._monotonic()
         return 0 if now is None or self._started is None else round((now - self._started) * 1000)
 
-    async def _give_back(self) -> None:
-        """
-        Return the reservation of a tool that does not start.
-        """
-        if not self._reserved:
-            return
-        self._reserved = False
-        try:
-            await self._session.release(self._plan)
-        except Exception:
-            # The place stays taken: stricter than needed, never looser.
-            logger.exception("a reservation was not given back")
-
     def _expect(self, stage: Stage) -> None:
         if self._stage != stage:
             raise RuntimeError(f"this call is {self._stage!r}; the step needs it to be {stage!r}")
-
-
-def _error_of(post: PostDecision, value: Any) -> str:
-    return str(value if post.redacted_response is None else post.redacted_response)

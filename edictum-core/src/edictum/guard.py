@@ -314,7 +314,7 @@ class Edictum:
             ValueError: The session id is not valid.
         """
         call = GovernedCall(self, tool_name, args, session_id, call_fields)
-        return (await _run(call, args, tool_callable, run_in_thread)).result
+        return (await _run(call, args, tool_callable, run_in_thread)).unwrap()
 
     async def run_detailed(
         self,
@@ -328,9 +328,15 @@ class Edictum:
     ) -> RunResult:
         """
         Like :meth:`run`, but returns everything that is known about the call.
+
+        Raises:
+            EdictumDenied: The call was blocked.
+            EdictumToolError: The tool failed.
         """
         call = GovernedCall(self, tool_name, args, session_id, call_fields)
-        return await _run(call, args, tool_callable, run_in_thread)
+        outcome = await _run(call, args, tool_callable, run_in_thread)
+        outcome.unwrap()
+        return outcome
 
     def run_sync(
         self,
@@ -357,8 +363,7 @@ class Edictum:
         except BaseException as error:
             run_in_background(call.fail(error))
             raise
-        outcome = run_in_background(call.finish(result))
-        return outcome.unwrap().result
+        return run_in_background(call.finish(result)).unwrap()
 
     def session(self, session_id: str | None = None) -> GuardSession:
         """
@@ -758,7 +763,7 @@ async def _run(call: GovernedCall, args: Mapping[str, Any], tool: Callable[..., 
     except BaseException as error:
         await call.fail(error)
         raise
-    return (await call.finish(result)).unwrap()
+    return await call.finish(result)
 
 
 def looks_successful(result: Any) -> bool:

@@ -265,7 +265,7 @@ class _Console:
             self._take_back(message.prompt)
         else:
             self._take_line(message)
-        if self._on_screen is None and self._waiting:
+        while self._on_screen is None and self._waiting:
             self._show(self._waiting.popleft())
 
     def _show(self, prompt: _Prompt) -> None:
@@ -280,7 +280,7 @@ class _Console:
 
     def _take_back(self, prompt: _Prompt) -> None:
         """
-        Forget a prompt whose caller no longer waits: it was answered, ran out of time or was cancelled.
+        Forget a prompt whose caller no longer waits, because it ran out of time or was cancelled.
         """
         if prompt is self._on_screen:
             self._on_screen = None
@@ -328,9 +328,7 @@ class _Console:
     def _read_if_not_reading(self) -> None:
         stdin = self._input()
         if not self._reading and stdin is not None:
-            threading.Thread(
-                target=self._read, args=(stdin,), name="edictum-approval-reader", daemon=True
-            ).start()
+            threading.Thread(target=self._read, args=(stdin,), name="edictum-approval-reader", daemon=True).start()
             self._reading = True
 
     def _read(self, stdin: TextIO) -> None:
@@ -355,9 +353,9 @@ def _read_line(stdin: TextIO, on_first_byte: Callable[[], None]) -> str | None:
     """
     Read one line, no byte more, and None at the end of the input or when the line is cut off there.
 
-    A descriptor is read without the stream's buffer: a thread that sleeps within the buffer holds its lock,
-    and Python aborts when it cannot close the buffer at exit.  A stream without a descriptor gives no sign
-    before the line is complete.
+    A descriptor is read without the stream's buffer, which would swallow what follows the line.  Also, a
+    thread that sleeps within the buffer holds its lock, and Python may abort when it wants the lock at exit.
+    A stream without a descriptor gives no sign before its line is complete.
     """
     try:
         fd = stdin.fileno()
@@ -384,15 +382,15 @@ def _drop_typed_ahead(stdin: TextIO) -> None:
     """
     Forget keys that were pressed on a terminal before its prompt appeared.
 
-    A pipe is left alone: there, answers written in advance are a script's way to answer.
+    A pipe is left alone: there, answers written in advance are a script's way to answer.  Windows has no call
+    for it.
     """
-    try:
+    if sys.platform != "win32":
         import termios
-    except ImportError:
-        return
-    with suppress(AttributeError, OSError, ValueError, termios.error):
-        if stdin.isatty():
-            termios.tcflush(stdin.fileno(), termios.TCIFLUSH)
+
+        with suppress(AttributeError, OSError, ValueError, termios.error):
+            if stdin.isatty():
+                termios.tcflush(stdin.fileno(), termios.TCIFLUSH)
 
 
 def _describe(request: ApprovalRequest, redaction: RedactionPolicy) -> str:

@@ -5,13 +5,13 @@ The driver of the engine: it awaits the foreign code that the engine asks about.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any, cast
 
-from edictum.engine.decide import Steps, decide
+from edictum.engine.decide import decide
 from edictum.engine.outcome import Answer, PostDecision, PreDecision, Question, error_text
 from edictum.engine.plan import ToolPlan
-from edictum.engine.review import ReviewSteps, review
+from edictum.engine.review import review
 from edictum.hooks import HookDecision, HookRegistration, HookResult
 from edictum.rules import Decision
 from edictum.ruleset.policy import CompiledRule
@@ -28,21 +28,21 @@ _PASSED = Answer(True)
 
 
 async def drive(
-    steps: Steps | ReviewSteps, call: ToolCall, session: Session | None, value: Any = None
-) -> PreDecision | PostDecision:
+    steps: Generator[Any, Answer, None], step: Any, call: ToolCall, session: Session | None, value: Any = None
+) -> Any:
     """
     Run the engine to its decision.
 
     Args:
-        steps: The engine, not yet started.
+        steps: The engine.
+        step: What it yielded first.
         call: The call that is judged.
         session: Given to Python rules on the session.
         value: The tool's result, given to Python post rules.
     """
-    step = next(steps)
     while type(step) is Question:
         step = steps.send(await _answer(step.subject, call, session, value))
-    return cast("PreDecision | PostDecision", step)
+    return step
 
 
 async def _answer(
@@ -117,8 +117,8 @@ class CheckPipeline:
         """
         plan = self.plan(tool_call.tool_name)
         attempts, *others = await session.read_again(plan)
-        decision = await drive(decide(plan, tool_call, (attempts + 1, *others)), tool_call, session)
-        return cast(PreDecision, decision)
+        steps = decide(plan, tool_call, (attempts + 1, *others))
+        return cast(PreDecision, await drive(steps, next(steps), tool_call, session))
 
     async def post_execute(self, tool_call: ToolCall, tool_response: Any, tool_success: bool) -> PostDecision:
         """
@@ -126,9 +126,9 @@ class CheckPipeline:
         """
         plan = self.plan(tool_call.tool_name)
         steps = review(plan, tool_call, tool_response, tool_success, self._mask_secrets)
-        decision = await drive(steps, tool_call, None, tool_response)
+        decision = cast(PostDecision, await drive(steps, next(steps), tool_call, None, tool_response))
         await after_hooks(plan, tool_call, tool_response)
-        return cast(PostDecision, decision)
+        return decision
 
 
 async def after_hooks(plan: ToolPlan, call: ToolCall, value: Any) -> None:

@@ -1,17 +1,11 @@
 """
 Keeping secrets out of everything that is shown or written down.
 
-Two tests find a secret.  The **key test** looks at the name under which a value stands (``api_key``,
-``dbPassword``).  The **detectors** look for the shape of well-known credentials anywhere in a text, and for the
-places where commands, URLs and headers carry a password.
+Two tests find a secret: the **key test** looks at the name under which a value stands (``api_key``,
+``dbPassword``), the detectors of :mod:`edictum.credentials` look at the text itself.
 
-INVARIANT: every detector is linear in its input.  Each pattern starts with a literal, so that the search
-skips to candidates; what follows is a run of one character class that nothing after it can match as well, a run
-with an upper bound, or a run that ends where the next candidate can start.  The two that do not fit (a JWT, whose
-end decides, and a PEM block, whose end may be missing) consume what they looked at.
-
-INVARIANT: redacting what was redacted changes nothing.  Placeholders match no detector or are replaced by
-themselves, and a cut never goes through a placeholder.
+INVARIANT: redacting what was redacted changes nothing (custom patterns aside), and a cut leaves no part of a
+secret: text is redacted first, with a margin beyond the cut, and no cut goes through a placeholder.
 """
 
 from __future__ import annotations
@@ -21,10 +15,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from edictum.audit import to_json_line
+from edictum.credentials import REDACTED, mask_credentials
 from edictum.errors import EdictumConfigError
 from edictum.text import shorten
-
-REDACTED = "[REDACTED]"
 
 MAX_STRING = 1_000
 MAX_RESULT = 500
@@ -36,14 +29,15 @@ MAX_DEPTH = 20
 
 # Text beyond twice this length is read and shown at its two ends only.
 _EDGE = 65_536
-# Read beyond what is shown, so that a secret across the border is seen whole; longer than a private key in PEM form.
+# Read beyond what is shown, so that a secret across the border is seen whole; longer than a private key is.
 _MARGIN = 8_192
 _MARKER_ROOM = 64
+_NOTES_ROOM = 1_024
 # Bound of a whole redacted structure; what shares parts with itself could otherwise unfold without end.
 _MAX_TREE = 1 << 24
 _MAX_KEY = 200
 _MAX_KEYS_CACHED = 4_096
-# Of the fields that a record lost so many names are listed, of this length; an escaped character takes up to 12.
+# So many names of the fields that a record lost are listed, of this length; a character takes up to 12.
 _MAX_NAMES = 20
 _MAX_NAME_LISTED = 32
 _NAMES_ROOM = _MAX_NAMES * (12 * _MAX_NAME_LISTED + 3) + 64
@@ -53,82 +47,31 @@ _TOO_DEEP = "[nested too deep]"
 _TOO_LARGE = "[too large to show]"
 _ARGS_FULL = "[left out: arguments exceed 8 KB]"
 
-_SENSITIVE_KEYS = frozenset(
-    "password secret token api_key apikey authorization auth credentials private_key privatekey access_token"
-    " refresh_token client_secret connection_string database_url db_password ssh_key passphrase api_tokens"
-    " db_passwords user_credentials oauth_secrets encryption_keys jwt_tokens pwd passwd cookie set_cookie bearer otp"
-    " pin cvv ssn proxy_authorization".split()
-)
-_SAFE_KEYS = frozenset(
-    "max_tokens num_tokens input_tokens output_tokens total_tokens completion_tokens prompt_tokens cached_tokens"
-    " reasoning_tokens audio_tokens cache_tokens sort_keys index_keys primary_key foreign_key sort_key partition_key"
-    " cache_key key_name".split()
-)
-_SENSITIVE_PARTS = frozenset(
-    "token tokens key keys secret secrets password passwords credential credentials pwd passwd passphrase cookie"
-    " cookies bearer otp pin cvv ssn".split()
-)
+# fmt: off
+_SENSITIVE_KEYS = frozenset((
+    "access_token", "api_key", "api_tokens", "apikey", "auth", "authorization", "bearer", "client_secret",
+    "connection_string", "cookie", "credentials", "cvv", "database_url", "db_password", "db_passwords",
+    "encryption_keys", "jwt_tokens", "oauth_secrets", "otp", "passphrase", "passwd", "password", "pin",
+    "private_key", "privatekey", "proxy_authorization", "pwd", "refresh_token", "secret", "set_cookie", "ssh_key",
+    "ssn", "token", "user_credentials",
+))
+_SAFE_KEYS = frozenset((
+    "audio_tokens", "cache_key", "cache_tokens", "cached_tokens", "completion_tokens", "foreign_key",
+    "index_keys", "input_tokens", "key_name", "max_tokens", "num_tokens", "output_tokens", "partition_key",
+    "primary_key", "prompt_tokens", "reasoning_tokens", "sort_key", "sort_keys", "total_tokens",
+))
+_SENSITIVE_PARTS = frozenset((
+    "bearer", "cookie", "cookies", "credential", "credentials", "cvv", "key", "keys", "otp", "passphrase",
+    "passwd", "password", "passwords", "pin", "pwd", "secret", "secrets", "ssn", "token", "tokens",
+))
+# fmt: on
 _CAMEL_BORDER = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _NOT_IN_NAME = re.compile(r"[^a-z0-9]+")
-
-# ---- shapes of tokens -----------------------------------------------------------------------------------------
-# "task-", "disk_test_": with two letters in front, the prefix is the end of a word unless what follows mixes lower
-# case, upper case and digits as random keys do.  The look-aheads are bounded, hence linear.
-_RANDOM = r"(?=[a-z0-9_-]{0,99}[A-Z])(?=[A-Z0-9_-]{0,99}[a-z])(?=[A-Za-z_-]{0,99}[0-9])"
-_SK_DASH = re.compile(
-    rf"sk-(?:(?<![A-Za-z]{{2}}sk-)|{_RANDOM})"
-    r"(?:(?:proj|svcacct|admin|ant|or-v1)-[A-Za-z0-9_-]{4,}|[A-Za-z0-9]{20,}[A-Za-z0-9_-]*)"
-)
-_STRIPE = re.compile(
-    rf"(?:(?:sk|rk)_(?:(?<![A-Za-z]{{2}}[sr]k_)|{_RANDOM})(?:live|test)_|whsec_)[A-Za-z0-9]{{10,}}"
-)
-_GITHUB = re.compile(r"gh[pousr]_[A-Za-z0-9]{36,}|github_pat_[A-Za-z0-9_]{22,}")
-_SLACK = re.compile(r"xox[a-z]-[A-Za-z0-9-]{10,}")
-_AWS = re.compile(r"A(?:KIA|SIA)[0-9A-Z]{16,}")
-_GOOGLE = re.compile(r"AIza[A-Za-z0-9_-]{35,}")
-# Matches every header so that no part of one run is looked at twice; _jwt decides.
-_JWT = re.compile(r"eyJ([A-Za-z0-9_-]*)(\.[A-Za-z0-9_-]*(?:\.[A-Za-z0-9_-]+)*)?")
-_MIN_JWT_HEADER = 20
-
-# ---- places where text carries a password ----------------------------------------------------------------------
-# One shell word or quoted text, without the punctuation that closes it.  A quote left open runs to the end of the
-# line.  A bare "..." is what a cut leaves behind.
-_WORD = r"""(?!\.\.\.(?!\S))(?:\\?"[^"\n]*"?|\\?'[^'\n]*'?|[^\s"']\S*(?<![\s"',;}]))"""
-_VALUE = re.compile(_WORD)
-# The look-behinds stand after the literal, because a pattern that starts with one cannot skip to candidates.
-_FLAG_P = re.compile(rf"(-p(?<![\w-]-p)(?<!mkdir -p))(?:([ \t]+)(?!-){_WORD}|(=?)(?![.,;:)|>\]])({_WORD}))")
-_OPTION_WORD = re.compile(r"[a-z][a-z.-]*")
-_TAKES_ATTACHED = ("mysql", "mariadb", "sshpass")
-_FLAG_LONG = re.compile(
-    r"(--(?:[a-z]{1,20}[-_]){0,2}"
-    r"(?:password|passwd|passphrase|pwd|secret|token|credentials?|(?:api|access|secret|private)[-_]?key)"
-    rf"(?:=|[ \t]+(?!-))){_WORD}"
-)
-_EXPORT = re.compile(rf"(export[ \t]+)([A-Za-z_][A-Za-z0-9_]*)(=){_WORD}")
-_EXPORTED_SECRET = ("KEY", "TOKEN", "SECRET", "PASSWORD", "CREDENTIAL")
-_ASSIGNED_SECRET = (*_EXPORTED_SECRET, "PASSWD", "PASSPHRASE", "PWD")
-_ASSIGNMENT = re.compile(r"(?<![A-Za-z0-9_])([A-Z][A-Z0-9_]*)=(?!=)")
-# Neither part contains a slash and every candidate starts with one, so no two candidates share text.
-_URL_PASSWORD = re.compile(r"(://[^\s/:@'\"<>]*:)[^\s/'\"<>]+@")
-_AUTHORIZATION = re.compile(
-    r"((?:uthorization|UTHORIZATION)(?:\\?[\"'])?[ \t]*[:=][ \t]*(?:\\?[\"'])?"
-    r"(?:(?i:basic|bearer|digest|token|negotiate|ntlm|apikey|hawk)[ \t]+)?)(?!\.\.\.(?!\S))[^\s\"'<>\\]+"
-)
-# The excluded words are how prose goes on ("bearer authentication").
-_BEARER = re.compile(
-    r"(earer[ \t]+)(?!auth|token|cred|cert|instrument|scheme)"
-    r"(?:[A-Za-z0-9._~+/=-]{12,}|(?=[A-Za-z._~+/=-]{0,12}[0-9])[A-Za-z0-9._~+/=-]{6,})"
-)
-
-# ---- private keys ------------------------------------------------------------------------------------------------
-_PEM_BEGIN = re.compile(r"-----BEGIN (?:[A-Z0-9]{1,20} ){0,4}PRIVATE KEY(?: BLOCK)?-----")
-_PEM_END = re.compile(r"-----END (?:[A-Z0-9]{1,20} ){0,4}PRIVATE KEY(?: BLOCK)?-----")
-_PEM_GOES_ON = re.compile(r"[ \t]*(?:[\r\n]|\\+[rn]|[A-Za-z0-9+/=]{16})")
-_PEM_BODY = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=\r\n\\")
 
 _NOT_IN_TOKEN = re.compile(r"[\s\"'<>,;]")
 
 _PLAIN_TYPES = frozenset((bool, float, type(None)))
+_BIG_INT = 1 << 64
 
 
 class RedactionPolicy:
@@ -139,11 +82,11 @@ class RedactionPolicy:
 
     Args:
         sensitive_keys: Names whose values are always withheld, added to the built-in ones.
-        custom_patterns: Pairs of a regular expression and its replacement (as in ``re.sub``), applied before the
-            detectors.  They are trusted: their run time is not bounded by edictum.
+        custom_patterns: Pairs of a regular expression and its replacement (as in ``re.sub``), applied before
+            the detectors.  They are trusted: edictum does not bound their run time.
         detect_secret_values: Whether the detectors run; the key test and custom patterns always do.
-        safe_compound_keys: Names that are kept although a part of them sounds sensitive, such as ``max_tokens``;
-            added to the built-in ones.  A name that is itself in the sensitive set stays sensitive.
+        safe_compound_keys: Names that are kept although a part of them sounds sensitive, such as
+            ``max_tokens``; added to the built-in ones.  A name in the sensitive set stays sensitive.
 
     Raises:
         EdictumConfigError: A custom pattern does not compile, or names were given as one string.
@@ -164,7 +107,7 @@ class RedactionPolicy:
         self._detect = detect_secret_values
         self._keys: dict[Any, bool] = {}
 
-    # ---- keys ------------------------------------------------------------------------------------------------
+    # ---- keys --------------------------------------------------------------------------------------
 
     def is_sensitive_key(self, key: object) -> bool:
         """
@@ -195,13 +138,13 @@ class RedactionPolicy:
             self._keys[key] = sensitive
         return shown, sensitive
 
-    # ---- text ------------------------------------------------------------------------------------------------
+    # ---- text --------------------------------------------------------------------------------------
 
     def redact_text(self, text: str, max_length: int | None = None) -> str:
         """
         Replace every secret in a text, and only that.
 
-        Of more than 131,072 characters the two ends are kept, with the number of characters left out between them.
+        Of more than 131,072 characters only the two ends are kept, with a note of how many are left out between.
 
         Args:
             text: Any text.
@@ -240,54 +183,7 @@ class RedactionPolicy:
         return self._detected(text) if self._detect else text
 
     def _detected(self, text: str) -> str:
-        # The tests for one literal are several times cheaper than a search, and clean text is the normal case.
-        if "-" in text:
-            text = _dashed(text)
-        if "_" in text:
-            if "gh" in text:
-                text = _GITHUB.sub(REDACTED, text)
-            if "k_live_" in text or "k_test_" in text or "whsec_" in text:
-                text = _STRIPE.sub(REDACTED, text)
-        if "I" in text:
-            if "AKIA" in text or "ASIA" in text:
-                text = _AWS.sub(REDACTED, text)
-            if "AIza" in text:
-                text = _GOOGLE.sub(REDACTED, text)
-        if "eyJ" in text:
-            text = _JWT.sub(_jwt, text)
-        if "earer" in text:
-            text = _BEARER.sub(_keep_first, text)
-        assigned = "=" in text
-        if assigned:
-            text = self._assignments(text)
-        if ":" in text or assigned:
-            if "://" in text:
-                text = _URL_PASSWORD.sub(rf"\g<1>{REDACTED}@", text)
-            if "uthorization" in text or "UTHORIZATION" in text:
-                text = _AUTHORIZATION.sub(_keep_first, text)
-        return text
-
-    def _assignments(self, text: str) -> str:
-        if "export" in text:
-            text = _EXPORT.sub(self._export, text)
-        if not any(word in text for word in _ASSIGNED_SECRET):
-            return text
-        parts: list[str] = []
-        done = 0
-        for match in _ASSIGNMENT.finditer(text):
-            if match.start() < done or not self.is_sensitive_key(match[1]):
-                continue
-            value = _VALUE.match(text, match.end())
-            if value is not None:
-                parts += [text[done : match.end()], REDACTED]
-                done = value.end()
-        return "".join([*parts, text[done:]]) if parts else text
-
-    def _export(self, match: re.Match[str]) -> str:
-        name = match[2]
-        if name.lower() in self._safe or not any(word in name.upper() for word in _EXPORTED_SECRET):
-            return match[0]
-        return f"{match[1]}{name}={REDACTED}"
+        return mask_credentials(text, self.is_sensitive_key)
 
     def _head(self, text: str, size: int) -> str:
         """
@@ -299,10 +195,10 @@ class RedactionPolicy:
 
     def _start(self, text: str, size: int) -> str:
         """
-        Redact a little more than the first ``size`` characters, so that no secret cut in two is left at the end.
+        Redact a little more than the first ``size`` characters, so that no secret cut in two is left.
 
-        The cut goes through white space: the detectors replace the first part of a quoted password, of a private
-        key and of a header without its second part.  Where there is no white space, the last characters are dropped.
+        The cut goes through white space: what spans it (a quoted password, a private key) the detectors replace
+        also without its second part.  Where there is no white space, the margin is dropped.
         """
         region = text[: size + _MARGIN]
         at = max(region.rfind(" ", size), region.rfind("\n", size), region.rfind("\t", size))
@@ -312,19 +208,19 @@ class RedactionPolicy:
         size = _EDGE - _MARKER_ROOM
         head = self._start(text, size)
         tail = self._mask(text[-(size + _MARGIN) :])
-        # What starts before the tail was seen without its beginning, so the margin and the word it ends in go.
+        # What began before the tail was seen without its beginning, so the margin and the word it ends in go.
         border = _NOT_IN_TOKEN.search(tail, max(_MARGIN, len(tail) - size))
         return head[: _whole(head, size)], "" if border is None else tail[border.start() :]
 
-    # ---- structures ------------------------------------------------------------------------------------------
+    # ---- structures --------------------------------------------------------------------------------
 
     def redact_args(self, args: Any) -> Any:
         """
         Copy arguments of any shape without their secrets, in types that JSON knows.
 
-        Tuples and sets become lists, other objects their text; strings over 1,000 characters are shortened, and a
-        string that starts with a credential is replaced as a whole.  What refers to itself or is nested deeper
-        than 20 levels ends in a note.
+        Tuples and sets become lists, other objects their text.  Strings over 1,000 characters are shortened; one
+        that starts with a credential is replaced as a whole.  What refers to itself or is nested deeper than 20
+        levels ends in a note.
         """
         return self._tree(args, shorten_to=MAX_STRING)
 
@@ -353,21 +249,21 @@ class RedactionPolicy:
 
     def _fitted(self, args: Mapping[str, Any]) -> dict[str, Any]:
         out: dict[str, Any] = {}
-        room = MAX_ARGS - _MARKER_ROOM
+        room = MAX_ARGS - _NOTES_ROOM
+        notes = _NOTES_ROOM - _MARKER_ROOM
         for count, (key, item) in enumerate(args.items()):
             try:
                 one, room = self._mapping({key: item}, (), room, MAX_STRING)
             except _Full:
                 one = {self._judge_key(key)[0]: _ARGS_FULL}
-                room -= len(str(key)) + len(_ARGS_FULL) + 6
-                if room < 0:
+                notes -= sum(len(str(name)) for name in one) + len(_ARGS_FULL) + 6
+                if notes < 0:
                     out["_left_out"] = f"{len(args) - count} more arguments"
                     return out
             out.update(one)
         return out
 
-    # The walkers return what is left of the room beside the copy: a counter in an object would cost more than the
-    # rest of the loop.
+    # The walkers return what is left of the room beside the copy, because counting in a shared object is slow.
 
     def _mapping(
         self, value: Mapping[Any, Any], path: tuple[int, ...], room: int, shorten_to: int | None
@@ -386,7 +282,7 @@ class RedactionPolicy:
             elif type(item) is str:
                 item = string(item, shorten_to)
                 room -= len(item) + 2
-            elif type(item) in _PLAIN_TYPES:
+            elif type(item) in _PLAIN_TYPES or (type(item) is int and -_BIG_INT < item < _BIG_INT):
                 room -= 5
             else:
                 item, room = self._value(item, path, room, shorten_to)
@@ -406,7 +302,7 @@ class RedactionPolicy:
             if type(item) is str:
                 item = string(item, shorten_to)
                 room -= len(item) + 3
-            elif type(item) in _PLAIN_TYPES:
+            elif type(item) in _PLAIN_TYPES or (type(item) is int and -_BIG_INT < item < _BIG_INT):
                 room -= 6
             else:
                 item, room = self._value(item, path, room - 1, shorten_to)
@@ -419,19 +315,20 @@ class RedactionPolicy:
         """
         Redact a value of any type; the loops above shortcut the frequent ones.
         """
-        if isinstance(value, int):
-            # A number of a thousand digits is a text in disguise, and Python refuses to print more than 4,300.
-            return (value, room - 20) if value.bit_length() <= 1_024 else (_TOO_LARGE, room - 21)
-        if value is None or isinstance(value, float):
-            return value, room - 5
-        if isinstance(value, (Mapping, list, tuple, set, frozenset)):
+        # Tests against abstract types are slow and come last.
+        if isinstance(value, (dict, list, tuple, set, frozenset, Mapping)):
             if id(value) in path:
                 return _CYCLE, room - len(_CYCLE)
             if len(path) >= MAX_DEPTH:
                 return _TOO_DEEP, room - len(_TOO_DEEP)
-            if isinstance(value, Mapping):
-                return self._mapping(value, path, room - 2, shorten_to)
-            return self._sequence(value, path, room - 2, shorten_to)
+            if isinstance(value, (list, tuple, set, frozenset)):
+                return self._sequence(value, path, room - 2, shorten_to)
+            return self._mapping(value, path, room - 2, shorten_to)
+        if value is None or isinstance(value, float):
+            return value, room - 5
+        if isinstance(value, int):
+            # A number of hundreds of digits is a text in disguise; Python refuses to print more than 4,300.
+            return (value, room - 300) if value.bit_length() <= 1_024 else (_TOO_LARGE, room - 21)
         text = self._string(value if isinstance(value, str) else _as_text(value), shorten_to)
         return text, room - len(text) - 2
 
@@ -441,7 +338,7 @@ class RedactionPolicy:
         if len(text) > shorten_to:
             masked = self._head(text, shorten_to)
         elif self._detect and not self._custom:
-            masked = self._detected(text)
+            masked = mask_credentials(text, self.is_sensitive_key)
         else:
             masked = self._mask(text)
         if masked is not text and masked.startswith(REDACTED) and self._starts_secret(text):
@@ -450,21 +347,21 @@ class RedactionPolicy:
 
     def _starts_secret(self, text: str) -> bool:
         """
-        Whether a value begins with a credential; then it is taken for one as a whole, as published rulesets expect.
+        Whether a value begins with a credential; then the whole of it is taken for one.
         """
         if not self._detect or text.startswith(REDACTED):
             return False
         return self._detected(text[:_MARGIN]).startswith(REDACTED)
 
-    # ---- decision-log records ----------------------------------------------------------------------------------
+    # ---- decision-log records ----------------------------------------------------------------------
 
     def cap_payload(self, payload: dict[str, Any]) -> dict[str, Any]:
         """
         Redact a decision-log record and keep it under 32,768 characters of compact JSON.
 
-        A record over that size loses ``result_summary`` and the content of ``tool_args``.  Then single fields are
-        bounded (8 KB of arguments, 1 KB of reason, 100 records of hooks and rules each), and as long as the rest
-        is too large its largest field is dropped.
+        A record over that size loses ``result_summary`` and the content of ``tool_args``.  Then single fields
+        are bounded (8 KB of arguments, 1 KB of reason, 100 records of hooks and of rules), and while the rest is
+        too large its largest field is dropped.
 
         Returns:
             A copy; ``_truncated`` in it lists the fields that were dropped or cut.
@@ -528,7 +425,7 @@ def _name_forms(name: str) -> tuple[str, str]:
 def _custom_pattern(regex: str | re.Pattern[str], replacement: str) -> tuple[re.Pattern[str], str]:
     try:
         pattern = re.compile(regex)
-        # Matches the empty text, so that a replacement with a wrong group is found now and not on the first hit.
+        # Matches the empty text, so that a wrong group in the replacement is found now, not on the first hit.
         re.compile(pattern.pattern + "|", pattern.flags).sub(replacement, "")
     except (re.error, IndexError) as error:
         source = regex.pattern if isinstance(regex, re.Pattern) else regex
@@ -540,63 +437,8 @@ def _as_text(value: object) -> str:
     try:
         return str(value)
     except Exception:
-        # The text is for showing only and what is shown in its place says less, so nothing is hidden by going on.
+        # The text is for showing only, and what stands in for it says less: no secret can get out this way.
         return f"[{type(value).__name__} without text]"
-
-
-def _dashed(text: str) -> str:
-    if "-----" in text:
-        text = _private_keys(text)
-    if "sk-" in text:
-        text = _SK_DASH.sub(REDACTED, text)
-    if "xox" in text:
-        text = _SLACK.sub(REDACTED, text)
-    if "-p" in text:
-        text = _FLAG_P.sub(_flag_p, text)
-    if "--" in text:
-        text = _FLAG_LONG.sub(_keep_first, text)
-    return text
-
-
-def _keep_first(match: re.Match[str]) -> str:
-    return match[1] + REDACTED
-
-
-def _jwt(match: re.Match[str]) -> str:
-    return REDACTED if match[2] is not None and len(match[1]) >= _MIN_JWT_HEADER else match[0]
-
-
-def _flag_p(match: re.Match[str]) -> str:
-    flag, gap, equals, attached = match.groups()
-    if gap is not None:
-        return f"{flag}{gap}{REDACTED}"
-    # "-port", "-print" are options of one dash, except after the few programs that take "-psecret".
-    if not equals and _OPTION_WORD.fullmatch(attached):
-        before = match.string[max(0, match.start() - 200) : match.start()]
-        if not any(program in before for program in _TAKES_ATTACHED):
-            return match[0]
-    return f"{flag}{equals}{REDACTED}"
-
-
-def _private_keys(text: str) -> str:
-    parts: list[str] = []
-    done = 0
-    for end in _PEM_END.finditer(text):
-        begin = _PEM_BEGIN.search(text, done, end.start())
-        start = begin.start() if begin else end.start()
-        if begin is None:
-            # The beginning was cut off; take the lines of the body back to the first other character.
-            while start > done and text[start - 1] in _PEM_BODY:
-                start -= 1
-        parts += [text[done:start], REDACTED]
-        done = end.end()
-    begin = _PEM_BEGIN.search(text, done)
-    while begin is not None:
-        parts += [text[done : begin.start()], REDACTED]
-        # The end was cut off: everything belongs to the key, unless only the marker is quoted, as in a search.
-        done = len(text) if _PEM_GOES_ON.match(text, begin.end()) else begin.end()
-        begin = _PEM_BEGIN.search(text, done)
-    return "".join([*parts, text[done:]]) if parts else text
 
 
 def _whole(text: str, keep: int) -> int:

@@ -5,12 +5,27 @@ A session: counters and values under one id.
 from __future__ import annotations
 
 import re
+from collections.abc import Awaitable, Sequence
+from math import inf
+from typing import NamedTuple, TypeAlias
 
 from edictum.engine.plan import ToolPlan
-from edictum.storage import Change, ReserveResult, ReservingBackend, StorageBackend, parse_counter, reserving
+from edictum.storage import (
+    Batch,
+    Change,
+    ReserveResult,
+    ReservingBackend,
+    StorageBackend,
+    immediate,
+    parse_counter,
+    reserving,
+)
+
+Counts: TypeAlias = tuple[float, ...]
 
 MAX_ID = 256
 MAX_VALUE_NAME = 10_000
+MAX_BATCHES = 64
 
 _BAD_ID = re.compile(r"[\x00-\x1f\x7f/\\:]")
 _BAD_VALUE_NAME = re.compile(r"[\x00-\x1f\x7f/\\]")
@@ -36,6 +51,16 @@ def validate_session_id(session_id: object) -> str:
     return session_id
 
 
+class _Batches(NamedTuple):
+    """
+    What the calls of one tool change in one session.
+    """
+
+    attempt: Batch
+    execution: Batch
+    unlimited: Batch
+
+
 class Session:
     """
     Counters and values of one session in a storage backend.
@@ -48,14 +73,16 @@ class Session:
         ValueError: The id is not valid.
     """
 
-    __slots__ = ("_backend", "_changes", "_prefix", "backend", "session_id")
+    __slots__ = ("_backend", "_batches", "_failures", "_immediate", "_prefix", "backend", "session_id")
 
     def __init__(self, session_id: str, backend: StorageBackend) -> None:
         self.session_id = validate_session_id(session_id)
         self.backend = backend
         self._prefix = f"s:{session_id}:"
+        self._failures = self._prefix + "consec_fail"
         self._backend: ReservingBackend = reserving(backend)
-        self._changes: dict[ToolPlan, tuple[tuple[Change, ...], tuple[Change, ...]]] = {}
+        self._immediate = immediate(self._backend)
+        self._batches: dict[ToolPlan, _Batches] = {}
 
     # --- published methods ----------------------------------------------------------------------
 
@@ -124,26 +151,28 @@ class Session:
         await self._backend.delete(self._value_key(name))
 
     # --- the steps of a governed call ------------------------------------------------------------
+    # The first three answer at once with a backend that never waits, and with an awaitable otherwise.
 
-    async def begin(self, plan: ToolPlan) -> tuple[float, ...]:
+    @property
+    def waits(self) -> bool:
+        """
+        Whether the steps must be awaited.
+        """
+        return self._immediate is None
+
+    def begin(self, plan: ToolPlan) -> Counts | Awaitable[Counts]:
         """
         Count the attempt and read what the decision needs, in one step.
 
         Returns:
-            Counters in the order of ``plan.counters``; attempts do not include this call.
+            Counters in the order of ``plan.counters``; attempts include this call.
         """
-        result = await self._backend.reserve(self._keys(plan)[0])
-        return (result.values[0] - 1, *result.values[1:])
+        batch = (self._batches.get(plan) or self._prepare(plan)).attempt
+        if self._immediate is not None:
+            return self._immediate.reserve_now(batch).values
+        return self._values(batch.changes)
 
-    async def read_again(self, plan: ToolPlan) -> tuple[float, ...]:
-        """
-        Read the counters of :meth:`begin` once more, later in the same call.
-        """
-        changes = self._keys(plan)[0]
-        result = await self._backend.reserve([(key, 0, None) for key, _, _ in changes])
-        return (result.values[0] - 1, *result.values[1:])
-
-    async def reserve(self, plan: ToolPlan, *, limited: bool) -> ReserveResult:
+    def reserve(self, plan: ToolPlan, *, limited: bool) -> ReserveResult | Awaitable[ReserveResult]:
         """
         Count the execution before the tool runs, if the limits allow it.
 
@@ -151,50 +180,59 @@ class Session:
             plan: Of the tool.
             limited: False in observe mode: count, but never refuse.
         """
-        changes = self._keys(plan)[1]
-        if not limited:
-            changes = tuple((key, amount, None) for key, amount, _ in changes)
-        return await self._backend.reserve(changes)
+        batches = self._batches.get(plan) or self._prepare(plan)
+        batch = batches.execution if limited else batches.unlimited
+        if self._immediate is not None:
+            return self._immediate.reserve_now(batch)
+        return self._backend.reserve(batch.changes)
+
+    def settle(self, plan: ToolPlan, success: bool) -> None | Awaitable[None]:
+        """
+        Keep the reservation of a call whose tool has run.
+        """
+        batch = (self._batches.get(plan) or self._prepare(plan)).execution
+        if self._immediate is not None:
+            return self._immediate.settle_now(batch, self._failures, success)
+        return self._backend.settle(batch.changes, self._failures, success)
 
     async def release(self, plan: ToolPlan) -> None:
         """
         Give back the reservation of a call whose tool never started.
         """
-        await self._backend.release(self._keys(plan)[1])
+        await self._backend.release((self._batches.get(plan) or self._prepare(plan)).execution.changes)
 
-    async def settle(self, plan: ToolPlan, success: bool) -> None:
+    async def read_again(self, plan: ToolPlan) -> Counts:
         """
-        Keep the reservation of a call whose tool has run.
+        Read the counters of :meth:`begin` once more, without counting an attempt.
         """
-        await self._backend.settle(self._keys(plan)[1])
-        await self._count_failure(success)
+        keys = (self._batches.get(plan) or self._prepare(plan)).attempt.keys
+        return await self._values([(key, 0, None) for key in keys])
+
+    async def _values(self, changes: Sequence[Change]) -> Counts:
+        return (await self._backend.reserve(changes)).values
 
     async def _count_failure(self, success: bool) -> None:
-        key = self._prefix + "consec_fail"
         if success:
-            await self._backend.delete(key)
+            await self._backend.delete(self._failures)
         else:
-            await self._backend.increment(key)
+            await self._backend.increment(self._failures)
 
     async def _count(self, name: str) -> int:
         key = self._prefix + name
         return int(parse_counter(key, await self._backend.get(key)))
 
-    def _keys(self, plan: ToolPlan) -> tuple[tuple[Change, ...], tuple[Change, ...]]:
-        cached = self._changes.get(plan)
-        if cached is None:
-            prefix = self._prefix
-            attempt, *others = plan.counters
-            reading: tuple[Change, ...] = (
-                (prefix + attempt, 1, None),
-                *((prefix + name, 0, None) for name in others),
-            )
-            reserving_: tuple[Change, ...] = tuple((prefix + name, 1, limit) for name, limit in plan.reserved)
-            cached = (reading, reserving_)
-            if len(self._changes) >= 64:
-                self._changes.clear()
-            self._changes[plan] = cached
-        return cached
+    def _prepare(self, plan: ToolPlan) -> _Batches:
+        attempt, *others = (self._prefix + name for name in plan.counters)
+        reserved = [(self._prefix + name, 1, limit) for name, limit in plan.reserved]
+        batches = _Batches(
+            Batch([(attempt, 1, None), *((key, 0, None) for key in others)]),
+            Batch(reserved),
+            Batch([(key, amount, inf) for key, amount, _ in reserved]),
+        )
+        if len(self._batches) >= MAX_BATCHES:
+            self._batches.clear()
+        self._batches[plan] = batches
+        return batches
 
     def _value_key(self, name: str) -> str:
         if not isinstance(name, str) or not name or len(name) > MAX_VALUE_NAME or _BAD_VALUE_NAME.search(name):

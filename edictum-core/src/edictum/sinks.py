@@ -55,6 +55,12 @@ class CollectingAuditSink:
         """
         Hold the event, dropping the oldest one when full.
         """
+        self.collect(event)
+
+    def collect(self, event: AuditEvent) -> None:
+        """
+        :meth:`emit` for callers that need not wait.
+        """
         with self._lock:
             self._events.append(event)
             self._total += 1

@@ -12,6 +12,8 @@ import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
+from math import inf
+from operator import add
 from typing import Protocol, TypeAlias, cast, runtime_checkable
 from weakref import WeakKeyDictionary
 
@@ -84,9 +86,57 @@ class ReservingBackend(StorageBackend, Protocol):
         Give back a reservation whose tool never started.
         """
 
-    async def settle(self, changes: Sequence[Change]) -> None:
+    async def settle(self, changes: Sequence[Change], failures: str, success: bool) -> None:
         """
         Keep a reservation for good: its tool has run.
+
+        Args:
+            changes: The reservation.
+            failures: Key of the counter of failures in a row.
+            success: Resets that counter; otherwise it goes up by one.
+        """
+
+
+class Batch:
+    """
+    Changes to one session, taken apart once so that they can be applied many times.
+
+    Attributes:
+        changes: As given.
+        session_id: The session that the keys belong to.
+        keys: Their keys.
+        amounts: What to add.
+        limits: The largest values allowed; infinite where there is no limit.
+        limited: Whether there is any limit.
+        writes: Positions of the changes that add something.
+    """
+
+    __slots__ = ("amounts", "changes", "keys", "limited", "limits", "session_id", "writes")
+
+    def __init__(self, changes: Sequence[Change]) -> None:
+        self.changes = tuple(changes)
+        self.keys = tuple(change[0] for change in changes)
+        self.amounts = tuple(change[1] for change in changes)
+        self.limits = tuple(inf if change[2] is None else change[2] for change in changes)
+        self.limited = any(change[2] is not None for change in changes)
+        self.writes = tuple(at for at, change in enumerate(changes) if change[1])
+        self.session_id = _session_of(self.keys[0]) if changes else ""
+
+
+@runtime_checkable
+class ImmediateBackend(ReservingBackend, Protocol):
+    """
+    A backend that never waits and therefore offers the same steps as plain functions.
+    """
+
+    def reserve_now(self, batch: Batch) -> ReserveResult:
+        """
+        See :meth:`ReservingBackend.reserve`.
+        """
+
+    def settle_now(self, batch: Batch, failures: str, success: bool) -> None:
+        """
+        See :meth:`ReservingBackend.settle`.
         """
 
 
@@ -109,7 +159,6 @@ class MemoryBackend:
             raise ValueError("max_sessions is at least 1")
         self._max_sessions = max_sessions
         self._lock = threading.Lock()
-        self._data: dict[str, str | float] = {}
         self._sessions: OrderedDict[str, _Session] = OrderedDict()
 
     async def get(self, key: str) -> str | None:
@@ -117,30 +166,32 @@ class MemoryBackend:
         The value, a counter as text, or None.
         """
         with self._lock:
-            return _as_text(self._data.get(key))
+            return _as_text(self._peek(key))
 
     async def batch_get(self, keys: Sequence[str]) -> dict[str, str | None]:
         """
         Several values at one moment.
         """
         with self._lock:
-            return {key: _as_text(self._data.get(key)) for key in keys}
+            return {key: _as_text(self._peek(key)) for key in keys}
 
     async def set(self, key: str, value: str) -> None:
         """
         Store a value; numeric text given for a counter replaces the counter.
         """
         with self._lock:
-            self._touch(key)
-            number = _as_number(value) if isinstance(self._data.get(key), (int, float)) else None
-            self._data[key] = value if number is None else number
+            data = self._use(_session_of(key)).data
+            number = None if isinstance(data.get(key, ""), str) else _as_number(value)
+            data[key] = value if number is None else number
 
     async def delete(self, key: str) -> None:
         """
         Forget a value or counter.
         """
         with self._lock:
-            self._data.pop(key, None)
+            session = self._sessions.get(_session_of(key))
+            if session is not None:
+                session.data.pop(key, None)
 
     async def increment(self, key: str, amount: float = 1) -> float:
         """
@@ -150,9 +201,8 @@ class MemoryBackend:
             ValueError: The key holds text that is not a number.
         """
         with self._lock:
-            self._touch(key)
-            value = self._counter(key) + amount
-            self._data[key] = value
+            data = self._use(_session_of(key)).data
+            data[key] = value = _counter(data, key) + amount
             return value
 
     async def reserve(self, changes: Sequence[Change]) -> ReserveResult:
@@ -160,104 +210,109 @@ class MemoryBackend:
         Apply the changes if every limit allows it; see :class:`ReservingBackend`.
 
         Raises:
-            ValueError: A key holds text that is not a number.
+            ValueError: A key holds text that is not a number, or the keys belong to several sessions.
         """
-        data = self._data
-        limited = False
-        values: list[float] = []
+        return self.reserve_now(_one_session(changes))
+
+    def reserve_now(self, batch: Batch) -> ReserveResult:
+        """
+        :meth:`reserve` without waiting.
+        """
+        keys = batch.keys
         with self._lock:
-            session = self._touch(changes[0][0]) if changes else None
-            for key, amount, limit in changes:
-                value = data.get(key, 0)
-                if type(value) is str:
-                    value = self._counter(key)
-                value += amount  # type: ignore[operator]
-                if limit is not None:
-                    limited = True
+            session = self._use(batch.session_id)
+            data = session.data
+            values = [data.get(key, 0) for key in keys]
+            try:
+                after = tuple(map(add, values, batch.amounts))
+            except TypeError:  # a counter that was set as text
+                values = [_counter(data, key) for key in keys]
+                after = tuple(map(add, values, batch.amounts))
+            if batch.limited:
+                for value, limit, key in zip(after, batch.limits, keys, strict=True):
                     if value > limit:
-                        current = tuple(self._counter(change[0]) for change in changes)
-                        return ReserveResult(False, current, key)
-                values.append(value)
-            for (key, amount, _), value in zip(changes, values, strict=True):
-                if amount:
-                    if session is not None:
-                        session.keys.add(key)
-                    data[key] = value
-            if limited and session is not None:
+                        return ReserveResult(False, tuple(values), key)  # type: ignore[arg-type]
                 session.live += 1
-        return ReserveResult(True, tuple(values))
+            for at in batch.writes:
+                data[keys[at]] = after[at]
+        return ReserveResult(True, after)
 
     async def release(self, changes: Sequence[Change]) -> None:
         """
         Give back a reservation whose tool never started.
         """
+        batch = _one_session(changes)
         with self._lock:
-            for key, amount, _ in changes:
-                self._data[key] = max(0, self._counter(key) - amount)
-            self._end_live(changes)
+            session = self._use(batch.session_id)
+            for key, amount in zip(batch.keys, batch.amounts, strict=True):
+                session.data[key] = max(0, _counter(session.data, key) - amount)
+            session.live = max(0, session.live - 1)
 
-    async def settle(self, changes: Sequence[Change]) -> None:
+    async def settle(self, changes: Sequence[Change], failures: str, success: bool) -> None:
         """
-        Keep a reservation for good.
+        Keep a reservation for good; see :class:`ReservingBackend`.
+        """
+        self.settle_now(_one_session(changes), failures, success)
+
+    def settle_now(self, batch: Batch, failures: str, success: bool) -> None:
+        """
+        :meth:`settle` without waiting.
         """
         with self._lock:
-            self._end_live(changes)
+            session = self._use(batch.session_id)
+            session.live = max(0, session.live - 1)
+            if success:
+                session.data.pop(failures, None)
+            else:
+                session.data[failures] = _counter(session.data, failures) + 1
 
-    def _counter(self, key: str) -> float:
-        value = self._data.get(key, 0)
-        if isinstance(value, str):
-            number = _as_number(value)
-            if number is None:
-                raise ValueError(f"stored counter {key!r} is not a number")
-            return number
-        return value
+    def _peek(self, key: str) -> str | float | None:
+        session = self._sessions.get(_session_of(key))
+        return None if session is None else session.data.get(key)
 
-    def _end_live(self, changes: Sequence[Change]) -> None:
-        session = self._sessions.get(_session_of(changes[0][0])) if changes else None
-        if session is not None and session.live:
-            session.live -= 1
-
-    def _touch(self, key: str) -> _Session | None:
+    def _use(self, session_id: str) -> _Session:
         """
-        Note that the session of a key is in use, and make room when it is new.
+        The data of a session, noted as used just now; an old one makes room for a new one.
         """
-        if not key.startswith("s:"):
-            return None
-        session_id = _session_of(key)
         session = self._sessions.get(session_id)
-        if session is None:
-            session = self._sessions[session_id] = _Session()
-            if len(self._sessions) > self._max_sessions:
-                self._forget_oldest()
-        else:
+        if session is not None:
             self._sessions.move_to_end(session_id)
-        session.keys.add(key)
-        return session
-
-    def _forget_oldest(self) -> None:
-        for session_id, session in self._sessions.items():
-            if not session.live and session_id != next(reversed(self._sessions)):
-                del self._sessions[session_id]
-                for key in session.keys:
-                    self._data.pop(key, None)
+            return session
+        if len(self._sessions) >= self._max_sessions:
+            oldest = next((known for known, session in self._sessions.items() if not session.live), None)
+            if oldest is not None:
+                del self._sessions[oldest]
                 logger.warning("more than %d sessions: the oldest one is forgotten", self._max_sessions)
-                return
+        self._sessions[session_id] = session = _Session()
+        return session
 
 
 class _Session:
     """
-    What the memory backend knows about one session.
+    What the memory backend holds for one session; keys of no session share the one with an empty id.
     """
 
-    __slots__ = ("keys", "live")
+    __slots__ = ("data", "live")
 
     def __init__(self) -> None:
-        self.keys: set[str] = set()
-        self.live = 0
+        self.data: dict[str, str | float] = {}
+        self.live = 0  # calls whose reservation is not settled
+
+
+def _one_session(changes: Sequence[Change]) -> Batch:
+    batch = Batch(changes)
+    if any(_session_of(key) != batch.session_id for key in batch.keys):
+        raise ValueError("changes that are made together belong to one session")
+    return batch
+
+
+def _counter(data: dict[str, str | float], key: str) -> float:
+    value = data.get(key, 0)
+    return parse_counter(key, value) if isinstance(value, str) else value
 
 
 def _session_of(key: str) -> str:
-    return key.split(":", 2)[1] if key.startswith("s:") else ""
+    return key[2 : key.index(":", 2)] if key.startswith("s:") else ""
 
 
 def _as_text(value: str | float | None) -> str | None:
@@ -310,8 +365,11 @@ class _Reserving:
             for key, amount, _ in changes:
                 await self._backend.increment(key, -amount)
 
-    async def settle(self, changes: Sequence[Change]) -> None:
-        return None
+    async def settle(self, changes: Sequence[Change], failures: str, success: bool) -> None:
+        if success:
+            await self._backend.delete(failures)
+        else:
+            await self._backend.increment(failures)
 
     async def _read(self, keys: list[str]) -> tuple[float, ...]:
         batch_get = getattr(self._backend, "batch_get", None)
@@ -344,8 +402,11 @@ _wrapped: WeakKeyDictionary[StorageBackend, ReservingBackend] = WeakKeyDictionar
 def reserving(backend: StorageBackend) -> ReservingBackend:
     """
     The backend itself if it can reserve, else the backend with reservations added within this process.
+
+    A subclass that replaces ``increment`` or another basic method, but not ``reserve``, means its own method to
+    be used, so it gets reservations on top of that.
     """
-    if all(callable(getattr(backend, name, None)) for name in ("reserve", "release", "settle")):
+    if _builds_on(backend, ("reserve", "release", "settle"), ("get", "set", "delete", "increment")):
         return cast(ReservingBackend, backend)
     try:
         wrapped = _wrapped.get(backend)
@@ -354,3 +415,27 @@ def reserving(backend: StorageBackend) -> ReservingBackend:
     except TypeError:  # neither hashable nor weakly referable: one wrapper for each guard
         return _Reserving(backend)
     return wrapped
+
+
+def immediate(backend: ReservingBackend) -> ImmediateBackend | None:
+    """
+    The backend itself if it also offers its steps as plain functions.
+    """
+    if _builds_on(backend, ("reserve_now", "settle_now"), ("reserve", "settle", "release")):
+        return cast(ImmediateBackend, backend)
+    return None
+
+
+def _builds_on(backend: object, methods: tuple[str, ...], basis: tuple[str, ...]) -> bool:
+    """
+    Whether the methods exist and no class below the one that defines them replaces what they build on.
+    """
+    layers = [vars(backend) if hasattr(backend, "__dict__") else {}, *(vars(cls) for cls in type(backend).__mro__)]
+
+    def depth(name: str) -> int:
+        return next((at for at, layer in enumerate(layers) if name in layer), len(layers))
+
+    lowest = max(depth(name) for name in methods)
+    return lowest < len(layers) and all(depth(name) >= lowest for name in basis)
+
+

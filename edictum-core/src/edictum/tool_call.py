@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from shlex import join as shell_join
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 from edictum.snapshot import EMPTY, FrozenDict, freeze_args, thaw
 from edictum.tools import BashClassifier, SideEffect, ToolRegistry
@@ -153,7 +153,6 @@ class _Draft:
         environment: str,
         timestamp: datetime,
         principal: Principal | None,
-        notes: tuple[str, ...],
     ) -> None:
         self.tool_name = tool_name
         self.args = args
@@ -171,26 +170,70 @@ class _Draft:
         self.bash_command: str | None = None
         self.file_path: str | None = None
         self.metadata: FrozenDict = EMPTY
-        self.notes = notes
+        self.notes: tuple[str, ...] = ()
 
 
 # Keywords that callers may give beside name and arguments, and that are taken as they are.
 _PLAIN_FIELDS = frozenset(
-    ("call_id", "call_index", "parent_call_id", "caller", "tool_use_id", "bash_command", "file_path", "timestamp")
+    (
+        "bash_command",
+        "call_id",
+        "call_index",
+        "caller",
+        "environment",
+        "file_path",
+        "parent_call_id",
+        "principal",
+        "timestamp",
+        "tool_use_id",
+    )
 )
 
 
+class ToolFacts(Protocol):
+    """
+    What is known about a tool before it is called.
+    """
+
+    @property
+    def tool_name(self) -> str:
+        """
+        Its name.
+        """
+
+    @property
+    def side_effect(self) -> SideEffect:
+        """
+        How dangerous it is.
+        """
+
+    @property
+    def idempotent(self) -> bool:
+        """
+        Whether running it twice equals running it once.
+        """
+
+    @property
+    def shell(self) -> bool:
+        """
+        Whether its command is classified.
+        """
+
+
+class _RegistryFacts(NamedTuple):
+    tool_name: str
+    side_effect: SideEffect
+    idempotent: bool
+    shell: bool
+
+
 def build_tool_call(
-    tool_name: str,
+    tool: ToolFacts,
     args: Mapping[str, Any],
-    *,
     run_id: str,
     environment: str,
     timestamp: datetime,
     principal: Principal | None,
-    side_effect: SideEffect,
-    idempotent: bool,
-    shell: bool,
     fields: Mapping[str, Any],
 ) -> ToolCall:
     """
@@ -198,26 +241,35 @@ def build_tool_call(
 
     The caller looks the tool up once and decides what an invalid name means.
 
+    Args:
+        tool: What is known about the tool.
+        args: The caller's arguments.
+        run_id: Session id.
+        environment: Name of the environment.
+        timestamp: When the call is made.
+        principal: On whose behalf.
+        fields: Other fields of :class:`ToolCall`; None counts as not given.
+
     Raises:
         TypeError: An unknown field, or arguments that are not a mapping.
         ValueError: Arguments nested too deeply.
     """
-    notes: list[str] = []
-    if not isinstance(args, Mapping):
+    if type(args) is not dict and not isinstance(args, Mapping):
         raise TypeError(f"arguments of a tool call are a mapping, not {type(args).__name__}")
+    notes: list[str] = []
     frozen = freeze_args(args, notes)
-    draft = _Draft(tool_name, frozen, run_id, side_effect, idempotent, environment, timestamp, principal, ())
-    if shell:
+    draft = _Draft(tool.tool_name, frozen, run_id, tool.side_effect, tool.idempotent, environment, timestamp, principal)
+    if tool.shell:
         _read_command(draft, frozen.get("command"), notes)
-    elif tool_name in FILE_TOOLS:
+    elif tool.tool_name in FILE_TOOLS:
         draft.file_path = _first_path(frozen)
     for name, value in fields.items():
         if name == "metadata":
             draft.metadata = freeze_args(value or {}, notes)
-        elif name in _PLAIN_FIELDS:
-            setattr(draft, name, value)
-        else:
+        elif name not in _PLAIN_FIELDS:
             raise TypeError(f"a tool call has no field {name!r}")
+        elif value is not None:
+            setattr(draft, name, value)
     if notes:
         draft.notes = tuple(notes)
     draft.__class__ = ToolCall  # type: ignore[assignment]
@@ -253,19 +305,14 @@ def create_envelope(
         raise ValueError(f"Invalid tool_name: {problem}")
     registry = registry or ToolRegistry()
     side_effect, idempotent = registry.classify(tool_name, tool_input)
-    given_effect = fields.pop("side_effect", side_effect)
-    return build_tool_call(
+    tool = _RegistryFacts(
         tool_name,
-        tool_input,
-        run_id=run_id,
-        environment=fields.pop("environment", "production"),
-        timestamp=fields.pop("timestamp", None) or datetime.now(UTC),
-        principal=fields.pop("principal", None),
-        side_effect=SideEffect(given_effect),
-        idempotent=fields.pop("idempotent", idempotent),
-        shell=registry.is_shell(tool_name),
-        fields={"call_index": call_index, **fields},
+        SideEffect(fields.pop("side_effect", side_effect)),
+        fields.pop("idempotent", idempotent),
+        registry.is_shell(tool_name),
     )
+    fields["call_index"] = call_index
+    return build_tool_call(tool, tool_input, run_id, "production", datetime.now(UTC), None, fields)
 
 
 create_tool_call = create_envelope

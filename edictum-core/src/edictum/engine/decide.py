@@ -18,17 +18,111 @@ broken.
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
-from edictum.engine.outcome import Answer, Fired, PreDecision, Question, error_text
+from edictum.engine.outcome import Answer, Fired, PreAction, PreDecision, Question, error_text
 from edictum.engine.plan import Limit, ToolPlan
 from edictum.ruleset.policy import CompiledRule
 from edictum.ruleset.selectors import ToolResult
-from edictum.ruleset.syntax import TimeoutAction
 from edictum.tool_call import ToolCall
 
 Steps: TypeAlias = Generator[Question | PreDecision, Answer, None]
-_Inner: TypeAlias = Generator[Question, Answer, PreDecision]
+Observations: TypeAlias = Generator[Question | list[dict[str, Any]], Answer, None]
+
+
+class _Trace:
+    """
+    What has been found so far; made when there is something to say.
+    """
+
+    __slots__ = ("asking", "hooks", "observed", "records")
+
+    def __init__(self, passed: Sequence[Any] = ()) -> None:
+        self.hooks: list[Any] = []
+        self.records: list[Any] = list(passed)
+        self.observed: list[Fired] = []
+        self.asking: list[Fired] = []
+
+    def decides(self, fired: Fired) -> bool:
+        """
+        Record a rule that fired, and say whether it ends the search.
+        """
+        rule = fired.rule
+        self.records.append(fired.record(observed=rule.observe))
+        if rule.observe:
+            self.observed.append(fired)
+        elif rule.action == "ask":
+            self.asking.append(fired)
+        else:
+            return True
+        return False
+
+    def close(
+        self,
+        action: PreAction,
+        reason: str | None = None,
+        source: str | None = None,
+        name: str | None = None,
+        policy_error: bool = False,
+        **approval: Any,
+    ) -> PreDecision:
+        """
+        The decision.
+        """
+        return PreDecision(
+            action=action,
+            reason=reason,
+            decision_source=source,
+            decision_name=name,
+            hooks_evaluated=self.hooks,
+            contracts_evaluated=self.records,
+            observed=bool(self.observed),
+            policy_error=policy_error,
+            observed_rules=tuple(self.observed),
+            **approval,
+        )
+
+    def blocked_by(self, fired: Fired) -> PreDecision:
+        """
+        The decision of a rule.
+        """
+        rule = fired.rule
+        return self.close("block", fired.message, rule.source, rule.id, fired.error is not None)
+
+    def over(self, source: str, name: str, text: str, limit: Limit) -> PreDecision:
+        """
+        The decision of a limit.
+        """
+        record: dict[str, Any] = {
+            "name": name,
+            "type": "session_contract",
+            "passed": False,
+            "message": text,
+            "action": "block",
+        }
+        if limit.rule is not None:
+            record["rule_id"] = limit.rule.id
+            record["metadata"] = {"tags": list(limit.rule.tags), **limit.rule.metadata}
+        self.records.append(record)
+        return self.close("block", text, source, name)
+
+    def pending(self) -> PreDecision:
+        """
+        The decision to ask a person: one request for all rules that ask, in the words of the first.
+        """
+        first = self.asking[0]
+        rules = [fired.rule for fired in self.asking]
+        return self.close(
+            "pending_approval",
+            first.message,
+            first.rule.source,
+            first.rule.id,
+            first.error is not None,
+            approval_message=first.message,
+            approval_timeout=min(rule.timeout for rule in rules),
+            approval_timeout_action="allow" if all(rule.timeout_action == "allow" for rule in rules) else "block",
+            approval_rules=tuple(rule.id for rule in rules),
+        )
 
 
 def decide(plan: ToolPlan, call: ToolCall, counts: Sequence[float], *, recheck: bool = False) -> Steps:
@@ -38,149 +132,91 @@ def decide(plan: ToolPlan, call: ToolCall, counts: Sequence[float], *, recheck: 
     Args:
         plan: What concerns the tool.
         call: The call.
-        counts: Session counters in the order of ``plan.counters``; attempts do not count this call.
+        counts: Session counters in the order of ``plan.counters``; attempts include this call.
         recheck: After an approval: only what may have changed during the wait (limits and session rules).
 
     Yields:
         A :class:`Question` for each hook and Python rule, to be answered with ``send``; last the
         :class:`PreDecision`.
     """
-    decision = yield from _enforced(plan, call, counts, recheck)
-    if plan.candidates and not recheck:
-        yield from _observe(plan, call, counts, decision)
-    yield decision
-
-
-def _enforced(plan: ToolPlan, call: ToolCall, counts: Sequence[float], recheck: bool) -> _Inner:
-    decision = PreDecision("allow")
-    records = decision.contracts_evaluated
+    trace: _Trace | None = None
     limit = plan.limits.max_attempts
-    if counts[0] >= limit.number:
-        return _limited(decision, "attempt_limit", "max_attempts", _attempts_text(counts[0], limit), limit)
-    asking: list[Fired] = []
-    if not recheck:
+    if counts[0] > limit.number:
+        yield _Trace().over("attempt_limit", "max_attempts", _attempts_text(counts[0] - 1, limit), limit)
+        return
+    if plan.before and not recheck:
+        trace = _Trace()
         for hook in plan.before:
             answer = yield Question(hook)
-            if answer.passed:
-                decision.hooks_evaluated.append({"name": hook.name, "result": "allow", "reason": None})
-                continue
-            reason = answer.message or f"hook {hook.name!r} blocked the call"
-            record = {"name": hook.name, "result": "block", "reason": reason}
-            if answer.error is not None:
-                record["error_detail"] = answer.error
-            decision.hooks_evaluated.append(record)
-            return _blocked(decision, reason, "hook", hook.name, answer.error is not None)
-        for rule in plan.pre:
-            condition = rule.condition
-            if condition is None:
-                fired = _from_answer(rule, call, None, (yield Question(rule)))
-            else:
-                # Written out rather than called: this loop is most of the time of a decision.
-                try:
-                    if not condition(call, None):
-                        records.append(rule.passed)
-                        continue
-                    fired = Fired(rule, rule.message(call, None))
-                except Exception as error:
-                    fired = unjudged(rule, call, None, error)
-            if fired is None:
-                records.append(rule.passed)
-            elif _decides(decision, fired, asking):
-                return _by_rule(decision, fired)
-    for rule in plan.session:
-        if rule.limits is None:
-            fired = _from_answer(rule, call, None, (yield Question(rule)))
-        else:
+            record: dict[str, Any] = {"name": hook.name, "result": "allow", "reason": None}
+            trace.hooks.append(record)
+            if not answer.passed:
+                reason = answer.message or f"hook {hook.name!r} blocked the call"
+                record |= {"result": "block", "reason": reason}
+                if answer.error is not None:
+                    record["error_detail"] = answer.error
+                yield trace.close("block", reason, "hook", hook.name, answer.error is not None)
+                return
+    # Pre rules and session rules differ only in how they are judged.  The loop is written out, without a
+    # function per rule, because it is most of the time of a decision.
+    rules = plan.session if recheck else plan.rules
+    for position, rule in enumerate(rules):
+        fired: Fired | None
+        condition = rule.condition
+        if condition is not None:
+            try:
+                if not condition(call, None):
+                    if trace is not None:
+                        trace.records.append(rule.passed)
+                    continue
+                fired = Fired(rule, rule.message(call, None))
+            except Exception as error:
+                fired = unjudged(rule, call, None, error)
+        elif rule.limits is not None:
             fired = judge_limits(rule, counts)
+        else:
+            fired = from_answer(rule, call, None, (yield Question(rule)))
         if fired is None:
-            records.append(rule.passed)
-        elif _decides(decision, fired, asking):
-            return _by_rule(decision, fired)
+            if trace is not None:
+                trace.records.append(rule.passed)
+            continue
+        if trace is None:
+            trace = _Trace([earlier.passed for earlier in rules[:position]])
+        if trace.decides(fired):
+            yield trace.blocked_by(fired)
+            return
     if plan.name_problem is not None:
-        return _blocked(
-            decision,
-            f"the tool name is not valid: {plan.name_problem}; call a tool by its exact name",
-            "invalid_tool_name",
-            "tool_name",
-            False,
-        )
+        text = f"the tool name is not valid: {plan.name_problem}; call a tool by its exact name"
+        trace = trace or _Trace(plan.passed.contracts_evaluated)
+        yield trace.close("block", text, "invalid_tool_name", "tool_name")
+        return
     over = over_limit(plan, counts)
     if over is not None:
-        return _limited(decision, "operation_limit", *over)
-    if asking:
-        _pending(decision, asking)
-    return decision
+        trace = trace or _Trace(plan.passed.contracts_evaluated)
+        yield trace.over("operation_limit", *over)
+    elif trace is None:
+        yield plan.passed
+    else:
+        yield trace.pending() if trace.asking else trace.close("allow")
 
 
-def _decides(decision: PreDecision, fired: Fired, asking: list[Fired]) -> bool:
+def observe(plan: ToolPlan, call: ToolCall, counts: Sequence[float]) -> Observations:
     """
-    Record a rule that fired, and say whether it ends the search.
+    Judge the candidate rules of a tool, which never decide.
+
+    Yields:
+        A :class:`Question` for each Python rule; last the list of records for
+        :attr:`PreDecision.observe_results`.
     """
-    rule = fired.rule
-    decision.contracts_evaluated.append(fired.record(observed=rule.observe))
-    if rule.observe:
-        decision.observed = True
-        decision.observed_rules.append(fired)
-        return False
-    if rule.action == "ask":
-        asking.append(fired)
-        return False
-    return True
-
-
-def _blocked(decision: PreDecision, reason: str, source: str, name: str, policy_error: bool) -> PreDecision:
-    decision.action = "block"
-    decision.reason = reason
-    decision.decision_source = source
-    decision.decision_name = name
-    decision.policy_error = policy_error
-    return decision
-
-
-def _by_rule(decision: PreDecision, fired: Fired) -> PreDecision:
-    return _blocked(decision, fired.message, fired.rule.source, fired.rule.id, fired.error is not None)
-
-
-def _limited(decision: PreDecision, source: str, name: str, text: str, limit: Limit) -> PreDecision:
-    record: dict[str, object] = {
-        "name": name,
-        "type": "session_contract",
-        "passed": False,
-        "message": text,
-        "action": "block",
-    }
-    if limit.rule is not None:
-        record["rule_id"] = limit.rule.id
-        record["metadata"] = {"tags": list(limit.rule.tags), **limit.rule.metadata}
-    decision.contracts_evaluated.append(record)
-    return _blocked(decision, text, source, name, False)
-
-
-def _pending(decision: PreDecision, asking: list[Fired]) -> None:
-    first = asking[0]
-    decision.action = "pending_approval"
-    decision.reason = decision.approval_message = first.message
-    decision.decision_source = first.rule.source
-    decision.decision_name = first.rule.id
-    decision.policy_error = first.error is not None
-    decision.approval_timeout = min(fired.rule.timeout for fired in asking)
-    every_allows = all(fired.rule.timeout_action == "allow" for fired in asking)
-    action: TimeoutAction = "allow" if every_allows else "block"
-    decision.approval_timeout_action = action
-    decision.approval_rules = tuple(fired.rule.id for fired in asking)
-
-
-def _observe(
-    plan: ToolPlan, call: ToolCall, counts: Sequence[float], decision: PreDecision
-) -> Generator[Question, Answer, None]:
+    records = []
     for rule in plan.candidates:
         if rule.limits is not None:
             fired = judge_limits(rule, counts)
         elif rule.condition is not None:
             fired = judge(rule, call, None)
         else:
-            fired = _from_answer(rule, call, None, (yield Question(rule)))
-        decision.observe_results.append(
+            fired = from_answer(rule, call, None, (yield Question(rule)))
+        records.append(
             {
                 "name": rule.id,
                 "type": rule.kind,
@@ -191,6 +227,7 @@ def _observe(
                 "policy_error": fired is not None and fired.error is not None,
             }
         )
+    yield records
 
 
 def judge(rule: CompiledRule, call: ToolCall, result: ToolResult | None) -> Fired | None:
@@ -221,14 +258,14 @@ def unjudged(rule: CompiledRule, call: ToolCall, result: ToolResult | None, erro
     return Fired(rule, message, error_text(error))
 
 
-def _from_answer(rule: CompiledRule, call: ToolCall, result: ToolResult | None, answer: Answer) -> Fired | None:
+def from_answer(rule: CompiledRule, call: ToolCall, result: ToolResult | None, answer: Answer) -> Fired | None:
+    """
+    Read what a Python rule said.
+    """
     if answer.passed:
         return None
     message = answer.message if answer.message is not None else rule.message(call, result)
     return Fired(rule, message, answer.error, answer.metadata)
-
-
-from_answer = _from_answer
 
 
 def judge_limits(rule: CompiledRule, counts: Sequence[float]) -> Fired | None:
@@ -237,11 +274,9 @@ def judge_limits(rule: CompiledRule, counts: Sequence[float]) -> Fired | None:
     """
     limits = rule.limits
     assert limits is not None
-    attempts = limits.max_attempts is not None and counts[0] >= limits.max_attempts
+    attempts = limits.max_attempts is not None and counts[0] > limits.max_attempts
     calls = limits.max_tool_calls is not None and counts[1] >= limits.max_tool_calls
-    if attempts or calls:
-        return Fired(rule, rule.message(_NO_CALL, None))
-    return None
+    return Fired(rule, limits.message) if attempts or calls else None
 
 
 def over_limit(plan: ToolPlan, counts: Sequence[float]) -> tuple[str, str, Limit] | None:
@@ -267,26 +302,22 @@ def over_limit(plan: ToolPlan, counts: Sequence[float]) -> tuple[str, str, Limit
 
 def _attempts_text(count: float, limit: Limit) -> str:
     figures = f"attempt limit: {count:g} of {limit.number}"
-    if limit.rule is not None:
-        return f"{limit.rule.message(_NO_CALL, None)} ({figures}; do not retry)"
+    if limit.message is not None:
+        return f"{limit.message} ({figures}; do not retry)"
     return f"The session has reached its {figures}. Do not retry; tell the user what is done and what is left."
 
 
 def _calls_text(count: float, limit: Limit) -> str:
     figures = f"limit on tool calls: {count:g} of {limit.number}"
-    if limit.rule is not None:
-        return f"{limit.rule.message(_NO_CALL, None)} ({figures})"
+    if limit.message is not None:
+        return f"{limit.message} ({figures})"
     return f"The session has reached its {figures}. Finish with what you have and report to the user."
 
 
 def _tool_text(tool_name: str, count: float, limit: Limit) -> str:
     figures = f"{tool_name}: {count:g} of {limit.number}"
-    if limit.rule is not None:
-        message = limit.rule.message(_NO_CALL, None)
-        if tool_name in message and "limit" in message:
-            return message
-        return f"{message} (limit for {figures})"
-    return f"The session has reached its limit for {figures} calls. Use another tool or report to the user."
-
-
-_NO_CALL = ToolCall("session")
+    if limit.message is None:
+        return f"The session has reached its limit for {figures} calls. Use another tool or report to the user."
+    if tool_name in limit.message and "limit" in limit.message:
+        return limit.message
+    return f"{limit.message} (limit for {figures})"

@@ -4,7 +4,7 @@ The values that go into and come out of a decision.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
@@ -16,7 +16,7 @@ from edictum.snapshot import EMPTY
 PreAction: TypeAlias = Literal["allow", "block", "pending_approval"]
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class PreDecision:
     """
     What is decided about a call before the tool runs.
@@ -36,31 +36,32 @@ class PreDecision:
         approval_message: Text for the person who decides.
         approval_rules: All rules that ask, in declared order.
         observed_rules: The rules in observe mode that fired.
+        clean: Whether the records hold nothing from the call, so that they may be shared.
     """
 
     action: PreAction
     reason: str | None = None
     decision_source: str | None = None
     decision_name: str | None = None
-    hooks_evaluated: list[Any] = field(default_factory=list)
-    contracts_evaluated: list[Any] = field(default_factory=list)
+    hooks_evaluated: Sequence[Any] = ()
+    contracts_evaluated: Sequence[Any] = ()
     observed: bool = False
     policy_error: bool = False
-    observe_results: list[Any] = field(default_factory=list)
+    observe_results: Sequence[Any] = ()
     approval_timeout: int = 300
     approval_timeout_action: TimeoutAction = "block"
     approval_message: str | None = None
     approval_rules: tuple[str, ...] = ()
-    observed_rules: list[Fired] = field(default_factory=list)
+    observed_rules: tuple[Fired, ...] = ()
+    clean: bool = False
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class PostDecision:
     """
     What is decided about a tool's result.
 
     Attributes:
-        tool_success: Whether the tool succeeded.
         postconditions_passed: False if any enforcing post rule fired, also when it only warned.
         warnings: Texts for the agent.
         contracts_evaluated: One record for each rule that was judged.
@@ -68,16 +69,19 @@ class PostDecision:
         redacted_response: What replaces the result; None when the result stays.
         output_suppressed: Whether the result is withheld altogether.
         observed_rules: The rules in observe mode that fired.
+        tool_success: Whether the tool succeeded.
+        clean: Whether the records hold nothing from the call, so that they may be shared.
     """
 
-    tool_success: bool
     postconditions_passed: bool = True
-    warnings: list[str] = field(default_factory=list)
-    contracts_evaluated: list[Any] = field(default_factory=list)
+    warnings: Sequence[str] = ()
+    contracts_evaluated: Sequence[Any] = ()
     policy_error: bool = False
     redacted_response: Any = None
     output_suppressed: bool = False
-    observed_rules: list[Fired] = field(default_factory=list)
+    observed_rules: tuple[Fired, ...] = ()
+    tool_success: bool = True
+    clean: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +111,7 @@ class Answer:
     error: str | None = None
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Fired:
     """
     A rule that did not let the call pass.

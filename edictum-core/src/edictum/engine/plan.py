@@ -7,10 +7,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from edictum.engine.outcome import PostDecision, PreDecision
 from edictum.globs import glob_matcher, is_glob
 from edictum.hooks import HookRegistration
 from edictum.limits import OperationLimits
 from edictum.ruleset.policy import CompiledRule, RuleTable
+from edictum.snapshot import FrozenList
 from edictum.tool_call import name_problem
 from edictum.tools import SideEffect, ToolRegistry
 
@@ -26,6 +28,14 @@ class Limit:
 
     number: int
     rule: CompiledRule | None = None
+
+    @property
+    def message(self) -> str | None:
+        """
+        The rule's own words, or None.
+        """
+        limits = self.rule.limits if self.rule is not None else None
+        return None if limits is None else limits.message
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +114,26 @@ class ToolPlan:
     """
     Everything about one tool that does not depend on the single call.
 
-    ``counters`` names the session counters that a decision needs, in the order in which
-    :func:`~edictum.engine.decide.decide` takes them: attempts, executions, executions of this tool, and one
-    for each glob with a limit.
+    Attributes:
+        tool_name: The tool.
+        name_problem: What is wrong with the name; None as well when names are not checked.
+        side_effect: How dangerous the tool is.
+        idempotent: Whether running it twice equals running it once.
+        shell: Whether its command is classified.
+        before: Hooks before the tool.
+        after: Hooks after the tool.
+        rules: Pre rules, then session rules, in declared order.
+        session: The session rules among them.
+        post: Post rules.
+        candidates: Pre and session rules that are only measured.
+        post_candidates: Post rules that are only measured.
+        limits: The limits in force.
+        tool_limits: Those that concern this tool.
+        counters: Names of the session counters that a decision needs, in the order in which it takes them:
+            attempts, executions, executions of this tool, and one for each glob with a limit.
+        reserved: Those that an execution counts, with their limits.
+        passed: The decision when nothing fires; made once because it is the most frequent one.
+        reviewed: Likewise for a successful result.
     """
 
     tool_name: str
@@ -116,7 +143,7 @@ class ToolPlan:
     shell: bool
     before: tuple[HookRegistration, ...]
     after: tuple[HookRegistration, ...]
-    pre: tuple[CompiledRule, ...]
+    rules: tuple[CompiledRule, ...]
     session: tuple[CompiledRule, ...]
     post: tuple[CompiledRule, ...]
     candidates: tuple[CompiledRule, ...]
@@ -125,6 +152,15 @@ class ToolPlan:
     tool_limits: tuple[ToolLimit, ...]
     counters: tuple[str, ...]
     reserved: tuple[tuple[str, int | None], ...]
+    passed: PreDecision
+    reviewed: PostDecision
+
+    @property
+    def pre(self) -> tuple[CompiledRule, ...]:
+        """
+        The pre rules.
+        """
+        return self.rules[: len(self.rules) - len(self.session)]
 
 
 class Planner:
@@ -170,6 +206,9 @@ class Planner:
         hooks = tuple(hook for hook in self._hooks if glob_matcher(hook.tool)(tool_name))
         pre = self.pre.concerning(tool_name)
         post = self.post.concerning(tool_name)
+        session = tuple(rule for rule in self.session if not rule.candidate)
+        rules = (*(rule for rule in pre if not rule.candidate), *session)
+        post_rules = tuple(rule for rule in post if not rule.candidate)
         counters = ["attempts", "execs", f"tool:{tool_name}"]
         tool_limits = []
         limit_of: dict[str, int] = {"execs": self.limits.max_tool_calls.number}
@@ -189,13 +228,19 @@ class Planner:
             shell=self.registry.is_shell(tool_name),
             before=tuple(hook for hook in hooks if hook.phase == "before"),
             after=tuple(hook for hook in hooks if hook.phase == "after"),
-            pre=tuple(rule for rule in pre if not rule.candidate),
-            session=tuple(rule for rule in self.session if not rule.candidate),
-            post=tuple(rule for rule in post if not rule.candidate),
+            rules=rules,
+            session=session,
+            post=post_rules,
             candidates=tuple(rule for rule in (*pre, *self.session) if rule.candidate),
             post_candidates=tuple(rule for rule in post if rule.candidate),
             limits=self.limits,
             tool_limits=tuple(tool_limits),
             counters=tuple(counters),
             reserved=tuple((key, limit_of.get(key)) for key in counters[1:]),
+            passed=PreDecision("allow", contracts_evaluated=_passed(rules), clean=True),
+            reviewed=PostDecision(contracts_evaluated=_passed(post_rules), clean=True),
         )
+
+
+def _passed(rules: Iterable[CompiledRule]) -> FrozenList:
+    return FrozenList(rule.passed for rule in rules)

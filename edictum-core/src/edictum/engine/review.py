@@ -14,12 +14,14 @@ from edictum.engine.decide import from_answer, judge
 from edictum.engine.masking import Unmaskable, mask_result
 from edictum.engine.outcome import Answer, Fired, PostDecision, Question
 from edictum.engine.plan import ToolPlan
+from edictum.ruleset.policy import CompiledRule
 from edictum.ruleset.selectors import ToolResult
 from edictum.tool_call import ToolCall
 
 SIGN = "\u26a0\ufe0f"
 
 ReviewSteps: TypeAlias = Generator[Question | PostDecision, Answer, None]
+_Judged: TypeAlias = Generator[Question | PostDecision, Answer, Fired | None]
 
 
 def review(
@@ -39,64 +41,105 @@ def review(
         A :class:`Question` for each Python rule, to be answered with ``send``; last the
         :class:`PostDecision`.
     """
-    decision = PostDecision(success)
+    if not plan.post and not plan.post_candidates and success:
+        yield plan.reviewed
+        return
     result = ToolResult(value)
+    findings = _Findings(call, value, mask_secrets)
     for rule in plan.post:
-        if rule.condition is None:
-            fired = from_answer(rule, call, result, (yield Question(rule)))
-        else:
-            fired = judge(rule, call, result)
+        fired = yield from _judge(rule, call, result)
         if fired is None:
-            decision.contracts_evaluated.append(rule.passed)
-        elif rule.observe:
-            decision.contracts_evaluated.append(fired.record(observed=True))
-            decision.observed_rules.append(fired)
-            decision.warnings.append(f"{SIGN} [observe] {fired.message}")
+            findings.records.append(rule.passed)
         else:
-            decision.postconditions_passed = False
-            decision.policy_error = decision.policy_error or fired.error is not None
-            effect = _apply(decision, fired, call, value, mask_secrets)
-            decision.contracts_evaluated.append(fired.record(observed=False, effective_action=effect))
+            findings.add(fired)
     for rule in plan.post_candidates:
-        if rule.condition is None:
-            fired = from_answer(rule, call, result, (yield Question(rule)))
-        else:
-            fired = judge(rule, call, result)
-        record = rule.passed if fired is None else fired.record(observed=True)
-        decision.contracts_evaluated.append(record)
-    yield decision
+        fired = yield from _judge(rule, call, result)
+        findings.records.append(rule.passed if fired is None else fired.record(observed=True))
+    yield findings.close(success)
 
 
-def _apply(decision: PostDecision, fired: Fired, call: ToolCall, value: Any, mask_secrets: Callable[[str], str]) -> str:
+def _judge(rule: CompiledRule, call: ToolCall, result: ToolResult) -> _Judged:
+    if rule.condition is None:
+        return from_answer(rule, call, result, (yield Question(rule)))
+    return judge(rule, call, result)
+
+
+class _Findings:
     """
-    Act on a rule that fired.
-
-    Returns:
-        The effect it really had: ``warn``, ``redact`` or ``block``.
+    What post rules found so far, and the result as they leave it.
     """
-    rule = fired.rule
-    action = rule.action
-    if call.side_effect.changes_something:
-        hint = "The tool has already executed; do not repeat the call, check what it changed."
-        decision.warnings.append(f"{SIGN} {fired.message} {hint}")
-        return "warn"
-    if action == "redact":
-        if decision.output_suppressed:
-            return "block"
-        # A rule that could not be judged cannot say what to mask, so everything is withheld.
-        if fired.error is None:
-            current = value if decision.redacted_response is None else decision.redacted_response
-            try:
-                decision.redacted_response = mask_result(current, rule.redactions, mask_secrets)
-            except Unmaskable:
-                pass
-            else:
-                decision.warnings.append(f"{SIGN} rule {rule.id!r} redacted the output: {fired.message}")
-                return "redact"
-    if action in ("redact", "block"):
-        decision.redacted_response = f"[OUTPUT SUPPRESSED] {fired.message}"
-        decision.output_suppressed = True
-        decision.warnings.append(f"{SIGN} rule {rule.id!r} withheld the output: {fired.message}")
+
+    def __init__(self, call: ToolCall, value: Any, mask_secrets: Callable[[str], str]) -> None:
+        self._call = call
+        self._value = value
+        self._mask_secrets = mask_secrets
+        self._replaced: Any = None
+        self._suppressed = False
+        self._policy_error = False
+        self._observed: list[Fired] = []
+        self._warnings: list[str] = []
+        self._broken = False
+        self.records: list[Any] = []
+
+    def add(self, fired: Fired) -> None:
+        """
+        Act on a rule that fired and record it.
+        """
+        if fired.rule.observe:
+            self.records.append(fired.record(observed=True))
+            self._observed.append(fired)
+            self._warnings.append(f"{SIGN} [observe] {fired.message}")
+            return
+        self._broken = True
+        self._policy_error = self._policy_error or fired.error is not None
+        self.records.append(fired.record(observed=False, effective_action=self._apply(fired)))
+
+    def _apply(self, fired: Fired) -> str:
+        """
+        Change the result as the rule asks, and say what was really done.
+        """
+        rule = fired.rule
+        if self._call.side_effect.changes_something:
+            hint = "The tool has already executed; do not repeat the call, check what it changed."
+            self._warnings.append(f"{SIGN} {fired.message} {hint}")
+            return "warn"
+        if rule.action == "warn":
+            self._warnings.append(f"{SIGN} {fired.message} Consider another call with different arguments.")
+            return "warn"
+        if rule.action == "redact" and not self._suppressed and self._redact(fired):
+            self._warnings.append(f"{SIGN} rule {rule.id!r} redacted the output: {fired.message}")
+            return "redact"
+        if not self._suppressed or rule.action == "block":
+            self._replaced = f"[OUTPUT SUPPRESSED] {fired.message}"
+        self._suppressed = True
+        self._warnings.append(f"{SIGN} rule {rule.id!r} withheld the output: {fired.message}")
         return "block"
-    decision.warnings.append(f"{SIGN} {fired.message} Consider another call with different arguments.")
-    return "warn"
+
+    def _redact(self, fired: Fired) -> bool:
+        """
+        Mask what the rule looks for; False when that cannot be done and everything must be withheld.
+        """
+        if fired.error is not None:
+            return False  # a rule that could not be judged cannot say what to mask
+        current = self._value if self._replaced is None else self._replaced
+        try:
+            self._replaced = mask_result(current, fired.rule.redactions, self._mask_secrets)
+        except Unmaskable:
+            return False
+        return True
+
+    def close(self, success: bool) -> PostDecision:
+        """
+        The decision.
+        """
+        return PostDecision(
+            postconditions_passed=not self._broken,
+            warnings=self._warnings,
+            contracts_evaluated=self.records,
+            policy_error=self._policy_error,
+            redacted_response=self._replaced,
+            output_suppressed=self._suppressed,
+            observed_rules=tuple(self._observed),
+            tool_success=success,
+            clean=all(record["passed"] for record in self.records),
+        )

@@ -12,13 +12,13 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 from edictum.errors import ConfigProblem, EdictumConfigError
 from edictum.ruleset import json_text, yaml
-from edictum.ruleset.plain import Place, Places, Unfit, find_place, plain_copy
+from edictum.ruleset.plain import Place, Positions, Unfit, plain_copy
 from edictum.ruleset.problems import render
 from edictum.ruleset.vocabulary import MAX_DOCUMENT_BYTES
 
@@ -39,12 +39,13 @@ class Document:
         data: Tree of dict, list, str, int, float, bool and None.
         digest: SHA-256, lower-case hex, of the raw bytes as supplied; for a mapping, of its canonical JSON.
         source: File name for errors, or None.
+        positions: Where the values stand, or None when the document did not come from text.
     """
 
     data: Any
     digest: str
     source: str | None = None
-    _places: Callable[[], Places] | None = field(default=None, repr=False, compare=False)
+    positions: Positions | None = field(default=None, repr=False, compare=False)
 
     def locate(self, path: Sequence[str | int]) -> tuple[int | None, int | None]:
         """
@@ -57,9 +58,7 @@ class Document:
             1-based line and column of the value or, where the path leaves the document, of the deepest container
             on the way; (None, None) when the document did not come from text.
         """
-        if self._places is None:
-            return None, None
-        return find_place(self._places(), self.data, path)
+        return self.positions.locate(path) if self.positions is not None else (None, None)
 
 
 def read_document(source: str | bytes, *, name: str | None = None) -> Document:
@@ -83,13 +82,13 @@ def read_document(source: str | bytes, *, name: str | None = None) -> Document:
     only_json = name is not None and name.lower().endswith(".json")
     if only_json or text.lstrip()[:1] == "{":
         try:
-            data, find_places = json_text.compose(text, name)
-            return Document(data, digest, name, find_places)
+            positions = json_text.compose(text, name)
+            return Document(positions.root, digest, name, positions)
         except json.JSONDecodeError as error:
             if only_json or not yaml.available():
                 _refuse(f"this is not valid JSON: {error.msg}", name, _place_at(text, error.pos))
-    data, places = yaml.compose(text, name)
-    return Document(data, digest, name, lambda: places)
+    positions = yaml.compose(text, name)
+    return Document(positions.root, digest, name, positions)
 
 
 def read_file(path: str | os.PathLike[str]) -> Document:

@@ -15,7 +15,7 @@ from functools import lru_cache
 from typing import Any, Literal, TypeAlias
 
 from edictum.errors import ConfigProblem, EdictumConfigError
-from edictum.ruleset.plain import TOO_DEEP_MESSAGE, Place, Places, Unfit, find_place, plain_copy
+from edictum.ruleset.plain import TOO_DEEP_MESSAGE, Place, Places, Positions, Unfit, plain_copy
 from edictum.ruleset.problems import quote, render
 
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\],:]|[^\s{}\[\],:"]+')
@@ -24,11 +24,11 @@ _LINE_BREAK = re.compile(r"\r\n|\r|\n")
 _Step: TypeAlias = tuple[Literal["open", "close", "scalar"], str | int | None, int]
 
 
-class _DuplicateKey(ValueError):
+class _DuplicateKeyError(ValueError):
     pass
 
 
-def compose(text: str, name: str | None = None) -> tuple[Any, Callable[[], Places]]:
+def compose(text: str, name: str | None = None) -> Positions:
     """
     Parse one JSON document.
 
@@ -37,7 +37,7 @@ def compose(text: str, name: str | None = None) -> tuple[Any, Callable[[], Place
         name: File name for errors.
 
     Returns:
-        The data, and a function that gives the places of its values.
+        The data, as the root of its positions.
 
     Raises:
         json.JSONDecodeError: The text is not JSON.
@@ -47,29 +47,29 @@ def compose(text: str, name: str | None = None) -> tuple[Any, Callable[[], Place
         parsed = json.loads(text, object_pairs_hook=_without_duplicates)
     except json.JSONDecodeError:
         raise
-    except _DuplicateKey:
+    except _DuplicateKeyError:
         raise _error(*_first_duplicate(text), name) from None
     except RecursionError:
-        raise _error(TOO_DEEP_MESSAGE, None, name) from None
+        raise _error(TOO_DEEP_MESSAGE, (None, None), name) from None
     except ValueError:  # int() refuses more digits than sys.get_int_max_str_digits()
-        raise _error("a number has too many digits; put text in quotes", None, name) from None
+        raise _error("a number has too many digits; put text in quotes", (None, None), name) from None
     try:
         data = plain_copy(parsed)
     except Unfit as error:
-        place = find_place(_index(text, parsed), parsed, error.path)
+        place = Positions(parsed, lambda: _index(text, parsed)).locate(error.path)
         raise _error(error.message, place, name, render(error.path)) from None
-    return data, lru_cache(maxsize=1)(lambda: _index(text, data))
+    return Positions(data, lru_cache(maxsize=1)(lambda: _index(text, data)))
 
 
-def _error(message: str, place: Place | None, name: str | None, path: str = "") -> EdictumConfigError:
-    line, column = place or (None, None)
+def _error(message: str, place: tuple[int | None, int | None], name: str | None, path: str = "") -> EdictumConfigError:
+    line, column = place
     return EdictumConfigError.from_problems([ConfigProblem(path, message, name, line, column)])
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     mapping = dict(pairs)
     if len(mapping) != len(pairs):
-        raise _DuplicateKey
+        raise _DuplicateKeyError
     return mapping
 
 

@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from edictum.ruleset.vocabulary import MAX_DOCUMENT_DEPTH, MAX_DOCUMENT_NODES
@@ -35,20 +36,32 @@ class Unfit(Exception):  # noqa: N818  always turned into an EdictumConfigError 
         super().__init__(message)
 
 
-def find_place(places: Places, root: Any, path: Sequence[str | int]) -> tuple[int | None, int | None]:
+@dataclass(frozen=True, slots=True)
+class Positions:
     """
-    Place of the value at ``path``, or of the deepest container on the way.
+    Where the values of one parsed tree stand in its text.
+
+    Holds the tree itself, because ``places`` is keyed by the identity of its containers.
     """
-    node = root
-    # A root that is a single value has no entry: only containers do.
-    place: tuple[int | None, int | None] = places.get(id(root), {}).get(None, (None, None))
-    for step in path:
-        inside = places.get(id(node))
-        if inside is None or step not in inside:
-            break
-        place = inside[step]
-        node = node[step]
-    return place
+
+    root: Any
+    places: Callable[[], Places]
+
+    def locate(self, path: Sequence[str | int]) -> tuple[int | None, int | None]:
+        """
+        Place of the value at ``path``, or of the deepest container on the way.
+        """
+        places = self.places()
+        node = self.root
+        # A root that is a single value has no entry: only containers do.
+        place: tuple[int | None, int | None] = places.get(id(node), {}).get(None, (None, None))
+        for step in path:
+            inside = places.get(id(node))
+            if inside is None or step not in inside:
+                break
+            place = inside[step]
+            node = node[step]
+        return place
 
 
 def plain_copy(data: Any) -> Any:

@@ -195,11 +195,13 @@ class Problems:
         """
         The name under ``key``, which must have a certain form; ``allowed`` describes it.
         """
-        value = holder.get(key, "")
-        if type(value) is not str:
+        value: object = holder.get(key, "")
+        if not isinstance(value, str):
             self.wrong_type((*path, key), "text", value)
             return ""
-        if key in holder and form.fullmatch(value) is None:
+        if key in holder and not value:
+            self.add((*path, key), f"{quote(key)} must not be empty")
+        elif key in holder and form.fullmatch(value) is None:
             self.add((*path, key), f"{quote(key)} {quote(value)} is not a valid name; use {allowed}")
         return value
 
@@ -216,8 +218,8 @@ class Problems:
         """
         The word under ``key``, one of ``allowed``; ``old`` maps words of the older vocabulary to today's.
         """
-        value = holder.get(key, default)
-        if type(value) is not str:
+        value: object = holder.get(key, default)
+        if not isinstance(value, str):
             self.wrong_type((*path, key), _one_of(allowed), value)
         elif value in allowed:
             return value

@@ -140,6 +140,7 @@ class RulesReader:
 
     def _rule(self, item: dict[str, Any], path: Path, rule_id: str, enabled: bool) -> Rule | None:
         problems = self._problems
+        noted = len(problems)
         if "type" not in item:
             problems.add(path, 'missing key "type"')
             return None
@@ -149,7 +150,9 @@ class RulesReader:
         problems.keys(item, path, _RULE_KEYS[kind], _REQUIRED[kind])
         mode = cast(Mode, problems.choice(item, "mode", path, MODES, default=self._mode, old=OLD_MODES))
         if kind == "sandbox":
-            self._sandbox(item, path, rule_id, enabled)
+            self._sandbox(item, path)
+            if enabled and len(problems) == noted:
+                problems.add(path, f"sandbox rules arrive in the next version; disable or remove {quote(rule_id)}")
             return None
         then = self._then(item, path, kind)
         head = (rule_id, mode, then.message, then.tags, then.metadata, render(path))
@@ -172,16 +175,16 @@ class RulesReader:
             if "tools" in item:
                 self._problems.add((*path, "tools"), '"tool" and "tools" exclude each other; keep one of them')
                 return ()
-            patterns = (self._problems.text(item, "tool", path, default="*"),)
-            self._no_braces(patterns[0], (*path, "tool"))
-            return patterns
+            pattern = self._problems.text(item, "tool", path, default="*")
+            self._no_braces(pattern, (*path, "tool"))
+            return (pattern,)
         if "tools" not in item:
             self._problems.add(path, 'missing key "tool" (or "tools" with a list)')
             return ()
-        patterns_of_list = self._problems.texts(item, "tools", path)
-        for index, pattern in enumerate(patterns_of_list):
+        patterns = self._problems.texts(item, "tools", path)
+        for index, pattern in enumerate(patterns):
             self._no_braces(pattern, (*path, "tools", index))
-        return patterns_of_list
+        return patterns
 
     def _no_braces(self, pattern: str, path: Path) -> None:
         if "{" in pattern:
@@ -197,7 +200,8 @@ class RulesReader:
         if then is None:
             return _Then(ACTIONS[kind][0])
         path = (*path, "then")
-        known, required = _THEN_KEYS[kind], ("action", "message")
+        known = _THEN_KEYS[kind]
+        required: tuple[str, ...] = ("action", "message")
         if OLD_ACTION_KEY in then:
             problems.old_vocabulary((*path, OLD_ACTION_KEY), OLD_ACTION_KEY, "action")
             known, required = known | {OLD_ACTION_KEY}, ("message",)
@@ -258,12 +262,11 @@ class RulesReader:
         max_tool_calls = problems.count(limits, "max_tool_calls", path)
         return max_tool_calls, problems.count(limits, "max_attempts", path), counts
 
-    def _sandbox(self, item: dict[str, Any], path: Path, rule_id: str, enabled: bool) -> None:
+    def _sandbox(self, item: dict[str, Any], path: Path) -> None:
         """
-        Check a sandbox rule; an enabled one is refused, because nothing would enforce it.
+        Check the body of a sandbox rule.  Nothing enforces one yet, so the caller refuses it when it is enabled.
         """
         problems = self._problems
-        noted = len(problems)
         self._tools(item, path)
         problems.text(item, "message", path, longest=MAX_MESSAGE_LENGTH)
         problems.choice(item, "outside", path, OUTSIDE_ACTIONS, default="block", old=OLD_ACTIONS)
@@ -280,8 +283,6 @@ class RulesReader:
             problems.add((*path, "not_allows"), '"not_allows" needs "allows"')
         elif "domains" in not_allows and "domains" not in allows:
             problems.add((*path, "not_allows", "domains"), '"not_allows.domains" needs "allows.domains"')
-        if enabled and len(problems) == noted:
-            problems.add(path, f"sandbox rules arrive in the next version; disable or remove {quote(rule_id)}")
 
     def _sandbox_lists(self, item: dict[str, Any], key: str, path: Path, known: frozenset[str]) -> dict[str, Any]:
         lists = self._problems.mapping(item, key, path)

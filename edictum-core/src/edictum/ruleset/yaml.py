@@ -27,6 +27,7 @@ from edictum.ruleset.plain import (
     UNUSABLE_MESSAGE,
     Place,
     Places,
+    Positions,
 )
 from edictum.ruleset.problems import quote
 from edictum.ruleset.vocabulary import MAX_DOCUMENT_DEPTH, MAX_DOCUMENT_NODES
@@ -49,7 +50,7 @@ _FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?"
 _MAX_NUMBER_LENGTH = 1_000  # int() refuses more than 4,300 digits, and no rule needs a thousand
 
 
-class _Refused(Exception):
+class _RefusedError(Exception):
     def __init__(self, message: str, place: Place | None) -> None:
         self.message = message
         self.place = place
@@ -67,7 +68,7 @@ def available() -> bool:
     return True
 
 
-def compose(text: str, name: str | None = None) -> tuple[Any, Places]:
+def compose(text: str, name: str | None = None) -> Positions:
     """
     Parse one YAML document.
 
@@ -76,7 +77,7 @@ def compose(text: str, name: str | None = None) -> tuple[Any, Places]:
         name: File name for errors.
 
     Returns:
-        The data and the places of its values.
+        The data, as the root of its positions.
 
     Raises:
         EdictumConfigError: The extra is not installed, or the text is not the YAML that rulesets may use.
@@ -90,7 +91,7 @@ def compose(text: str, name: str | None = None) -> tuple[Any, Places]:
     if directive is not None:
         line = len(re.findall(r"\r\n|\r|\n", text[: directive.start()])) + 1
         raise _as_config_error(
-            _Refused("YAML directives are not supported; remove the line that starts with %", (line, 1)), name
+            _RefusedError("YAML directives are not supported; remove the line that starts with %", (line, 1)), name
         )
     for open_parser in (_open_c_parser, _open_pure_parser):
         parser = open_parser(text)
@@ -98,7 +99,7 @@ def compose(text: str, name: str | None = None) -> tuple[Any, Places]:
             continue
         try:
             return _Composer().compose(parser)
-        except (_Refused, errors.YAMLError, RecursionError) as error:
+        except (_RefusedError, errors.YAMLError, RecursionError) as error:
             if open_parser is _open_pure_parser:
                 raise _as_config_error(error, name) from None
     raise AssertionError("the pure parser always answers")
@@ -123,7 +124,7 @@ def _open_pure_parser(text: str) -> Any:
 
 def _as_config_error(error: Exception, name: str | None) -> EdictumConfigError:
     line, column = None, None
-    if isinstance(error, _Refused):
+    if isinstance(error, _RefusedError):
         message = error.message
         if error.place is not None:
             line, column = error.place
@@ -163,7 +164,7 @@ class _Composer:
         self.documents = 0
         self.nodes = 0
 
-    def compose(self, parser: Any) -> tuple[Any, Places]:
+    def compose(self, parser: Any) -> Positions:
         """
         Read all events.
         """
@@ -189,20 +190,20 @@ class _Composer:
                 self.refuse_tag(event, place)
                 self.open({} if kind is mapping else [], place)
             elif kind is events.AliasEvent:
-                raise _Refused("aliases are not supported; write the value out", _place(mark))
+                raise _RefusedError("aliases are not supported; write the value out", _place(mark))
             elif kind is events.DocumentStartEvent:
                 self.start_document(_place(mark))
-        return self.root, self.places
+        return Positions(self.root, lambda: self.places)
 
     def start_document(self, place: Place) -> None:
         self.documents += 1
         if self.documents > 1:
-            raise _Refused("a second document starts here; give every document its own file", place)
+            raise _RefusedError("a second document starts here; give every document its own file", place)
 
     @staticmethod
     def refuse_tag(event: Any, place: Place) -> None:
         if event.tag is not None:
-            raise _Refused("tags are not supported; remove the word that starts with !", place)
+            raise _RefusedError("tags are not supported; remove the word that starts with !", place)
 
     def scalar(self, text: str, plain: bool, place: Place) -> None:
         frame = self.stack[-1] if self.stack else None
@@ -214,14 +215,14 @@ class _Composer:
     def take_key(self, frame: _Frame, text: str, plain: bool, place: Place) -> None:
         if plain:
             if text == "<<":
-                raise _Refused("merge keys are not supported; write the values out", place)
+                raise _RefusedError("merge keys are not supported; write the values out", place)
             if type(_resolve(text, place)) is not str:
-                raise _Refused(f"a key must be text; put {quote(text)} in quotes", place)
+                raise _RefusedError(f"a key must be text; put {quote(text)} in quotes", place)
         else:
             _usable(text, place)
         if text in frame.container:
             line, column = frame.places[text]
-            raise _Refused(
+            raise _RefusedError(
                 f"duplicate key {quote(text)}; its first value is at line {line}, column {column}; remove one", place
             )
         frame.key = text
@@ -229,10 +230,10 @@ class _Composer:
 
     def open(self, container: Any, place: Place) -> None:
         if self.stack and self.stack[-1].is_mapping and self.stack[-1].key is None:
-            raise _Refused("a key must be text, not a list or a mapping", place)
+            raise _RefusedError("a key must be text, not a list or a mapping", place)
         self.put(container, place)
         if len(self.stack) == MAX_DOCUMENT_DEPTH:
-            raise _Refused(TOO_DEEP_MESSAGE, place)
+            raise _RefusedError(TOO_DEEP_MESSAGE, place)
         inside: dict[Any, Place] = {}
         if not self.stack:
             inside[None] = place
@@ -256,7 +257,7 @@ class _Composer:
     def count(self, place: Place) -> None:
         self.nodes += 1
         if self.nodes > MAX_DOCUMENT_NODES:
-            raise _Refused(TOO_LARGE_MESSAGE, place)
+            raise _RefusedError(TOO_LARGE_MESSAGE, place)
 
 
 def _place(mark: Any) -> Place:
@@ -268,7 +269,7 @@ def _usable(text: str, place: Place) -> str:
     Refuse what an escape sequence can smuggle into a string although no raw text may hold it.
     """
     if UNUSABLE.search(text):
-        raise _Refused(UNUSABLE_MESSAGE, place)
+        raise _RefusedError(UNUSABLE_MESSAGE, place)
     return text
 
 
@@ -284,7 +285,7 @@ def _resolve(text: str, place: Place) -> Any:
     if not is_integer and _FLOAT.fullmatch(text) is None:
         return text
     if len(text) > _MAX_NUMBER_LENGTH:
-        raise _Refused(f"a number has at most {_MAX_NUMBER_LENGTH} characters; put text in quotes", place)
+        raise _RefusedError(f"a number has at most {_MAX_NUMBER_LENGTH} characters; put text in quotes", place)
     if not is_integer:
         return float(text)
     if text[:2] in ("0o", "0x"):

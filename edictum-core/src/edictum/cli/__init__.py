@@ -1,0 +1,144 @@
+"""
+The ``edictum`` command.
+
+Every command is a module of this package with ``configure(parser)`` and ``run(arguments) -> exit code``; it is
+imported when it is asked for, so that none pays for the others.
+
+Exit codes: 0 fine; 1 a call is not allowed, a case failed or a document is invalid; 2 wrong use or an internal
+error; 130 interrupted; 141 nobody reads the output any more.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import NoReturn
+
+from edictum.cli.terminal import CommandError, complain, complain_json
+
+USAGE_ERROR = 2
+INTERRUPTED = 130
+BROKEN_PIPE = 141
+
+COMMANDS = {
+    "version": "show the version",
+    "validate": "check ruleset files and show every problem",
+    "check": "say what is decided about one call",
+    "test": "try many calls, from cases with expectations or from a plain list",
+    "explain": "show what each rule says about one call",
+    "migrate": "rewrite a ruleset of the older contract vocabulary",
+    "schema": "print the JSON Schema of rulesets",
+}
+
+
+class _Parser(argparse.ArgumentParser):
+    """
+    A parser that raises instead of ending the process, so that every error is shown in one way.
+    """
+
+    def error(self, message: str) -> NoReturn:
+        raise CommandError(f"{message}; see: {self.prog} --help")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """
+    Run one command.
+
+    Args:
+        argv: Arguments without the program's name; None takes those of the process.
+
+    Returns:
+        The exit code.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        code = _guarded(words)
+        # Now rather than at shutdown, where a broken pipe could not be silenced.
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        _discard_output()
+        return BROKEN_PIPE
+    return code
+
+
+def _guarded(words: list[str]) -> int:
+    try:
+        return _run(words)
+    except CommandError as error:
+        _report(words, error)
+        return error.code
+    except BrokenPipeError:
+        raise
+    except Exception as error:
+        if os.environ.get("EDICTUM_DEBUG") == "1":
+            import traceback
+
+            traceback.print_exc()
+        _report(
+            words,
+            CommandError(
+                f"internal error: {type(error).__name__}: {error}", "set EDICTUM_DEBUG=1 to see where it happened"
+            ),
+        )
+        return USAGE_ERROR
+
+
+def _run(words: list[str]) -> int:
+    parser = _Parser(
+        prog="edictum",
+        description="Rules between an agent's decision to call a tool and the call.",
+        epilog="Exit codes: 0 fine, 1 not allowed, failed or invalid, 2 wrong use.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="store_true", help="show the version")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+    chosen = words[0] if words else ""
+    if chosen and chosen not in COMMANDS and not chosen.startswith("-"):
+        _unknown_command(chosen)
+    for name, summary in COMMANDS.items():
+        command = commands.add_parser(name, help=summary, description=f"{summary.capitalize()}.", allow_abbrev=False)
+        if name == chosen:
+            import_module(f"edictum.cli.{name}").configure(command)
+    try:
+        arguments = parser.parse_args(words)
+    except SystemExit:  # only --help ends here, because error() raises
+        return 0
+    name = "version" if arguments.version else arguments.command
+    if name is None:
+        parser.print_help(sys.stderr)
+        return USAGE_ERROR
+    code: int = import_module(f"edictum.cli.{name}").run(arguments)
+    return code
+
+
+def _unknown_command(word: str) -> NoReturn:
+    from edictum.ruleset.problems import did_you_mean, quote
+
+    hint = did_you_mean(word, COMMANDS) or f"; commands are {', '.join(COMMANDS)}"
+    raise CommandError(f"unknown command {quote(word)}{hint}")
+
+
+def _report(words: list[str], error: CommandError) -> None:
+    if "--json" in words:
+        complain_json(error)
+    else:
+        complain(error)
+
+
+def _discard_output() -> None:
+    """
+    Let what is still buffered go nowhere instead of failing again when the interpreter ends.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, stream.fileno())
+            os.close(nowhere)
+        except (OSError, ValueError, AttributeError):
+            continue  # closed, absent, or replaced by an object that is not a file

@@ -1,0 +1,168 @@
+"""
+Every check of this repository: ``nox`` runs the usual ones, ``nox -s NAME`` one, ``nox -l`` lists them.
+
+Distributions are found by their folders: a new one is checked as soon as it has a ``pyproject.toml``.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from pathlib import Path
+
+import nox
+
+ROOT = Path(__file__).parent
+PYTHONS = ["3.11", "3.12", "3.13"]
+CONSTRAINTS = ["-c", str(ROOT / "constraints.txt")]
+PUBLISHED = "edictum[yaml]==0.19.0"  # what `bench` compares with
+WHEEL_LIMIT_KB = 400
+
+nox.needs_version = ">=2025.2.9"
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.reuse_venv = "yes"
+nox.options.download_python = "never"
+nox.options.error_on_missing_interpreters = False  # nox says which ones it skips
+nox.options.sessions = ["lint", "bare", "tests", "conformance", "demo"]
+
+
+def _prefer_real_interpreters() -> None:
+    """
+    Put pyenv's interpreters in front of its shims, which are on PATH but refuse to run an inactive version.
+    """
+    versions = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+    found = [str(path) for python in PYTHONS for path in sorted(versions.glob(f"{python}.*/bin"))]
+    os.environ["PATH"] = os.pathsep.join([*found, os.environ["PATH"]])
+    os.environ["UV_PYTHON_DOWNLOADS"] = "never"
+
+
+def _distributions() -> dict[str, Path]:
+    files = [*ROOT.glob("*/pyproject.toml"), *ROOT.glob("edictum-adapters/*/pyproject.toml")]
+    return {file.parent.name: file.parent for file in sorted(files)}
+
+
+def _with_siblings(name: str) -> list[str]:
+    """
+    Name a distribution and the others of this repository that it needs, directly or not.
+    """
+    names = [name]
+    for known in names:  # grows while it is walked
+        project = tomllib.loads((DISTRIBUTIONS[known] / "pyproject.toml").read_text())["project"]
+        needed = {re.split(r"[^\w.-]", requirement)[0] for requirement in project["dependencies"]}
+        names += sorted(needed & DISTRIBUTIONS.keys() - set(names))
+    return names
+
+
+def _install(session: nox.Session, distribution: str, *others: str) -> None:
+    """
+    Install a distribution with its siblings and all extras of the core, as pinned.
+
+    In one command, because otherwise the installer would look for the siblings in the package index.
+    """
+    paths = [str(DISTRIBUTIONS[name]) for name in _with_siblings(distribution)]
+    paths = [f"{path}[all]" if path.endswith("edictum-core") else path for path in paths]
+    session.install(*(part for path in paths for part in ("-e", path)), *others, *CONSTRAINTS)
+
+
+def _second_environment(session: nox.Session, name: str) -> str:
+    """
+    Make an empty environment beside the session's own and return its Python.
+    """
+    folder = Path(session.create_tmp()) / name
+    session.run("python", "-m", "venv", "--clear", str(folder), silent=True)
+    return str(folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python"))
+
+
+_prefer_real_interpreters()
+DISTRIBUTIONS = _distributions()
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """
+    Style, types and the direction of imports.
+    """
+    _install(session, "edictum-core", "ruff", "mypy", "import-linter", "pytest", "hypothesis")
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    session.run("mypy", str(DISTRIBUTIONS["edictum-core"] / "src"))
+    session.run("lint-imports")
+
+
+@nox.session
+def bare(session: nox.Session) -> None:
+    """
+    The core's wheel alone: small, complete, and free of anything but the standard library.
+    """
+    session.install("build", "hatchling", *CONSTRAINTS)
+    output = Path(session.create_tmp()) / "wheel"
+    for old in output.glob("*.whl"):
+        old.unlink()
+    build = ["python", "-m", "build", "--wheel", "--no-isolation", "--outdir", str(output)]
+    session.run(*build, str(DISTRIBUTIONS["edictum-core"]), silent=True)
+    (wheel,) = output.glob("*.whl")
+    kilobytes = wheel.stat().st_size / 1000
+    session.log(f"{wheel.name}: {kilobytes:.0f} KB")
+    if kilobytes > WHEEL_LIMIT_KB:
+        session.error(f"the wheel is larger than {WHEEL_LIMIT_KB} KB")
+    python = _second_environment(session, "bare")
+    # Without an index: a dependency, should one slip in, cannot be found and fails here.
+    session.run(python, "-m", "pip", "install", "-q", "--no-index", str(wheel), external=True)
+    session.run(python, str(ROOT / ".ci" / "import_everything.py"), external=True)
+
+
+@nox.session(python=PYTHONS)
+@nox.parametrize("distribution", sorted(DISTRIBUTIONS), ids=sorted(DISTRIBUTIONS))
+def tests(session: nox.Session, distribution: str) -> None:
+    """
+    The tests of each distribution on each Python; arguments after -- go to pytest.
+    """
+    _install(session, distribution, "pytest", "hypothesis")
+    session.run("pytest", str(DISTRIBUTIONS[distribution] / "tests"), *session.posargs)
+
+
+@nox.session(name="property")
+def property_tests(session: nox.Session) -> None:
+    """
+    Property tests with many more examples; takes minutes.
+    """
+    _install(session, "edictum-core", "pytest", "hypothesis")
+    folder = str(DISTRIBUTIONS["edictum-core"] / "tests")
+    session.run("pytest", folder, "-m", "property", "--hypothesis-profile=long", *session.posargs)
+
+
+@nox.session
+def conformance(session: nox.Session) -> None:
+    """
+    The fixtures shared by all implementations, from EDICTUM_SCHEMAS_DIR or from beside the checkout.
+    """
+    beside = ROOT.parent / "shared" / "conformance" / "fixtures"
+    folder = Path(os.environ.get("EDICTUM_SCHEMAS_DIR", beside))
+    if not folder.is_dir():
+        message = "NO CONFORMANCE FIXTURES: set EDICTUM_SCHEMAS_DIR to their folder"
+        if os.environ.get("EDICTUM_CONFORMANCE_REQUIRED") == "1":
+            session.error(message)
+        session.skip(message)
+    _install(session, "edictum-core")
+    session.run("python", "-m", "edictum.testing.conformance", str(folder))
+
+
+@nox.session
+def demo(session: nox.Session) -> None:
+    """
+    Recorded tool calls of a coding agent, played under a real ruleset; arguments after -- go to the script.
+    """
+    _install(session, "edictum-core")
+    session.run("python", "examples/coding_agent/play.py", *session.posargs)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """
+    Side by side with the published 0.19; arguments after --: --quick, --only TEXT, --json FILE.
+    """
+    _install(session, "edictum-core")
+    published = _second_environment(session, "published")
+    session.run(published, "-m", "pip", "install", "-q", PUBLISHED, external=True)
+    session.run("python", "bench/compare.py", "--published", published, *session.posargs)
