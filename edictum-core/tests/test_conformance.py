@@ -16,7 +16,7 @@ from typing import Any
 import edictum
 import pytest
 from edictum import Edictum, EdictumDenied
-from edictum.testing import conformance, conformance_cases
+from edictum.testing import AutoApprovalBackend, conformance, conformance_cases
 from edictum.testing.conformance import check_folder, main
 from edictum.testing.conformance_cases import SANDBOX_REASON, Outcome, judge
 
@@ -227,15 +227,17 @@ def test_call_case_blocked_after_the_tool_ran_fails(monkeypatch: pytest.MonkeyPa
 
 
 def test_call_case_blocked_by_a_broken_part_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def no_state(self: Any, changes: object) -> None:
-        raise OSError("disk full")
+    """Blocking is what the case wants, but not for this reason."""
 
-    monkeypatch.setattr(conformance_cases.MemoryBackend, "reserve", no_state)
+    async def no_answer(self: AutoApprovalBackend, approval_id: str, timeout: float | None = None) -> None:
+        raise OSError("connection lost")
 
-    outcome = judge("behavioral", RIGHT["rejected"] | {"expected": {"verdict": "denied"}})
+    monkeypatch.setattr(AutoApprovalBackend, "wait_for_decision", no_answer)
+
+    outcome = judge("behavioral", RIGHT["rejected"])
 
     assert outcome.status == "failed"
-    assert "backend_error" in outcome.detail
+    assert "blocked by approval_error and not by a rule" in outcome.detail
 
 
 def test_environment_of_a_case_leaves_the_process_alone() -> None:
@@ -354,7 +356,7 @@ def test_folder_with_all_sorts_of_cases_reports_each(tmp_path: Path, capsys: pyt
     lines = capsys.readouterr().out.splitlines()
     assert lines == [
         'ERRATUM adversarial adv-inject-002 (b.adversarial.yaml): E1: wants contains "$()" to find a text in which '
-        "these characters are not next to each other",
+        "these characters are not next to each other; got allowed",
         "FAILED behavioral wrong-001 (deep/down/a.fixtures.yaml): expected denied, got allowed: ",
         f"SKIPPED behavioral boxed-001 (deep/down/a.fixtures.yaml): {SANDBOX_REASON}",
         "FAILED behavioral case-001 (deep/down/a.fixtures.yaml): malformed case: its id occurs twice",
@@ -453,7 +455,7 @@ def misbehave(family: str, given: Any) -> Outcome:
         threading.Event().wait()
     if given["id"] == "die-001":
         os._exit(41)
-    return judge(family, given)
+    return Outcome("passed")
 
 
 def test_case_that_hangs_or_dies_fails_and_the_next_one_is_judged(tmp_path: Path) -> None:
@@ -471,13 +473,14 @@ def test_case_that_hangs_or_dies_fails_and_the_next_one_is_judged(tmp_path: Path
 
 
 def run_command(*arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("EDICTUM_")}
+    environment["PYTHONPATH"] = os.pathsep.join([str(SOURCE), *filter(None, [os.environ.get("PYTHONPATH")])])
     return subprocess.run(
         [sys.executable, "-W", "error", "-m", "edictum.testing.conformance", *arguments],
         capture_output=True,
         text=True,
         timeout=PATIENCE,
-        env={key: value for key, value in os.environ.items() if not key.startswith("EDICTUM_")}
-        | {"PYTHONPATH": str(SOURCE)},
+        env=environment,
     )
 
 

@@ -13,6 +13,7 @@ from edictum.approval import ApprovalBackend, ApprovalDecision, ApprovalRequest,
 from edictum.audit import AuditAction
 from edictum.decision_log import CallLog
 from edictum.engine.outcome import PreDecision
+from edictum.pipeline import settled
 from edictum.refusal import Refusal, by_unwritten_log
 from edictum.snapshot import fingerprint, thaw
 from edictum.tool_call import ToolCall
@@ -55,13 +56,15 @@ async def obtain_approval(
     try:
         request = await _request(backend, guard, call, decision, binding)
         facts["approval_id"] = request.approval_id
-        await log.write(
-            AuditAction.CALL_APPROVAL_REQUESTED,
-            decision=decision,
-            source=source,
-            name=name,
-            reason=message,
-            metadata=facts,
+        await settled(
+            log.write(
+                AuditAction.CALL_APPROVAL_REQUESTED,
+                decision=decision,
+                source=source,
+                name=name,
+                reason=message,
+                metadata=facts,
+            )
         )
         asked_at = guard._clock.monotonic()
         answer = await _answer(backend, request, decision.approval_timeout)
@@ -77,7 +80,9 @@ async def obtain_approval(
     action, refused = _read(answer, decision)
     if refused is not None:
         raise Refusal(source, name, refused, decision=decision, action=action, metadata=facts)
-    taken = await log.write(action, decision=decision, source=source, name=name, reason=message, metadata=facts)
+    taken = await settled(
+        log.write(action, decision=decision, source=source, name=name, reason=message, metadata=facts)
+    )
     if not taken and guard._audit_failure == "block":
         raise by_unwritten_log(decision)
     if guard._state.policy_version != policy_version:

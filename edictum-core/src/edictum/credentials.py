@@ -1,22 +1,48 @@
 """
-The detectors: well-known credentials by their shape, and passwords by their place in commands, URLs and headers.
+What a secret is: by the name it stands under, by its shape, by its place in a command, a URL or a header.
+
+The last two are found by detectors.
 
 INVARIANT: every detector is linear in its input.  A pattern starts with a literal, so that the search skips to
 candidates.  What follows is one of: a run of a character class that nothing after it can match as well; a run
 with an upper bound; a run that ends before the next candidate can start.  Where the end of a run decides (a JWT)
 or may be missing (a private key), the detector consumes what it looked at, found or not.
 
-INVARIANT: masking twice changes nothing further.  Masking ends only when a pass over the text changes nothing.
+INVARIANT: masking twice changes nothing further.  Masking goes on until a pass over the text changes nothing; the
+bound on passes is several times what any known text needs.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Container
 
 REDACTED = "[REDACTED]"
 
 _MAX_PASSES = 8
+
+# ---- secrets by name ------------------------------------------------------------------------------------------
+
+# fmt: off
+SENSITIVE_KEYS = frozenset((
+    "access_token", "api_key", "api_tokens", "apikey", "auth", "authorization", "bearer", "client_secret",
+    "connection_string", "cookie", "credentials", "cvv", "database_url", "db_password", "db_passwords",
+    "encryption_keys", "jwt_tokens", "oauth_secrets", "otp", "passphrase", "passwd", "password", "pin",
+    "private_key", "privatekey", "proxy_authorization", "pwd", "refresh_token", "secret", "set_cookie", "ssh_key",
+    "ssn", "token", "user_credentials",
+))
+SAFE_KEYS = frozenset((
+    "audio_tokens", "cache_key", "cache_tokens", "cached_tokens", "completion_tokens", "foreign_key",
+    "index_keys", "input_tokens", "key_name", "max_tokens", "num_tokens", "output_tokens", "partition_key",
+    "primary_key", "prompt_tokens", "reasoning_tokens", "sort_key", "sort_keys", "total_tokens",
+))
+_SENSITIVE_PARTS = frozenset((
+    "bearer", "cookie", "cookies", "credential", "credentials", "cvv", "key", "keys", "otp", "passphrase",
+    "passwd", "password", "passwords", "pin", "pwd", "secret", "secrets", "ssn", "token", "tokens",
+))
+# fmt: on
+_CAMEL_BORDER = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+_NOT_IN_NAME = re.compile(r"[^a-z0-9]+")
 
 # ---- credentials by shape ------------------------------------------------------------------------------------
 
@@ -49,7 +75,7 @@ _WORD = _NO_VALUE + r"""(?:\\?"[^"\n]*"?|\\?'[^'\n]*'?|[^\s"']\S*(?<![\s"',;}]))
 _VALUE = re.compile(_WORD)
 # The look-behinds follow the literal, because a pattern that starts with one cannot skip to candidates.
 # "mkdir -p" takes a folder.
-_FLAG_P = re.compile(rf"(-p(?<![\w-]-p)(?<!mkdir -p))(?:([ \t]+)(?!-){_WORD}|(=?)(?![.,;:)|>\]])({_WORD}))")
+_FLAG_P = re.compile(rf"(-p(?<![\w-]-p)(?<!mkdir -p))(?:([ \t]+)(?!-){_WORD}|(=?+)(?![.,;:)|>\]])({_WORD}))")
 _ONE_DASH_OPTION = re.compile(r"[a-z][a-z.-]*")
 _TAKES_ATTACHED = ("mysql", "mariadb", "sshpass")
 _LOOK_BACK = 200
@@ -60,12 +86,13 @@ _FLAG_LONG = re.compile(
 )
 _EXPORT = re.compile(rf"(export[ \t]+([A-Za-z_][A-Za-z0-9_]*)=){_WORD}")
 _SECRET_IN_NAME = ("KEY", "TOKEN", "SECRET", "PASSWORD", "CREDENTIAL", "PASSWD", "PASSPHRASE", "PWD")
+# The one without a literal in front: it runs only on text that holds one of the words above, once per name.
 _ASSIGNMENT = re.compile(r"(?<![A-Za-z0-9_])([A-Z][A-Z0-9_]*)=(?!=)")
 # Neither part contains a slash and every candidate starts with one, so no two candidates share text.
 _URL_PASSWORD = re.compile(r"(://[^\s/:@'\"<>]*:)[^\s/'\"<>]+@")
 _AUTHORIZATION = re.compile(
     r"((?:uthorization|UTHORIZATION)(?:\\?[\"'])?[ \t]*[:=][ \t]*(?:\\?[\"'])?"
-    r"(?:(?i:basic|bearer|digest|token|negotiate|ntlm|apikey|hawk)[ \t]+)?)" + _NO_VALUE + r"[^\s\"'<>\\]+"
+    r"(?:(?i:basic|bearer|digest|token|negotiate|ntlm|apikey|hawk)[ \t]+)?+)" + _NO_VALUE + r"[^\s\"'<>\\]+"
 )
 # The excluded words are how prose goes on ("bearer authentication").
 _BEARER = re.compile(
@@ -82,50 +109,69 @@ _PEM_GOES_ON = re.compile(r"[ \t]*(?:[\r\n]|\\+[rn]|[A-Za-z0-9+/=]{16})")
 _PEM_BODY = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=\r\n\\")
 
 
-def mask_credentials(text: str, is_sensitive_key: Callable[[str], bool]) -> str:
+def name_forms(name: str) -> tuple[str, str]:
+    """
+    A name in lower case with underscores, without and with borders between the words of camelCase.
+    """
+    snake = _CAMEL_BORDER.sub("_", name).lower()
+    return name.lower().replace("-", "_"), _NOT_IN_NAME.sub("_", snake)
+
+
+def names_secret(name: str, sensitive: Container[str], safe: Container[str]) -> bool:
+    """
+    Whether what stands under a name is a secret.
+
+    Args:
+        name: Key of a mapping or name of a variable.
+        sensitive: Names that are, in lower case with underscores; they win.
+        safe: Names that are not, although a part of them sounds so.
+    """
+    flat, snake = name_forms(name)
+    if flat in sensitive or snake in sensitive:
+        return True
+    if flat in safe or snake in safe:
+        return False
+    return any(part.rstrip("0123456789") in _SENSITIVE_PARTS for part in snake.split("_"))
+
+
+def mask_credentials(text: str, is_sensitive_key: Callable[[str], bool], passes: int = _MAX_PASSES) -> str:
     """
     Replace every credential in a text by a placeholder.
 
     Args:
         text: Any text.  The patterns do not look across line breaks, except the one for private keys.
         is_sensitive_key: Says of the name in ``NAME=value`` whether the value is to be withheld.
+        passes: How often to go over the text; one pass over clean text is enough.
 
     Returns:
         The same object when nothing was found.
     """
-    # What stood next to a secret may have become readable as another one, so a pass without a change is the end.
-    # A pass only reads anew what stands beside a placeholder; a second one is nearly always the last.
-    for _ in range(_MAX_PASSES):
-        masked = _one_pass(text, is_sensitive_key)
-        if masked is text or masked == text:
-            break
-        text = masked
-    return text
-
-
-def _one_pass(text: str, is_sensitive_key: Callable[[str], bool]) -> str:
+    masked = text
     # Tests for one literal are several times cheaper than a search, and clean text is the normal case.
     if "J" in text and "eyJ" in text:
         # First, because a run that another shape takes along must not leave the end of a JWT behind.
-        text = _JWT.sub(_jwt, text)
-    if "-" in text:
-        text = _dashed(text)
+        masked = _JWT.sub(_jwt, masked)
+    if "-" in text and ("sk-" in text or "-p" in text or "--" in text or "xox" in text):
+        masked = _dashed(masked)
     if "_" in text:
-        text = _underscored(text)
+        masked = _underscored(masked)
     if "I" in text:
-        if "AKIA" in text or "ASIA" in text:
-            text = _AWS.sub(REDACTED, text)
-        if "AIza" in text:
-            text = _GOOGLE.sub(REDACTED, text)
+        if "AKIA" in masked or "ASIA" in masked:
+            masked = _AWS.sub(REDACTED, masked)
+        if "AIza" in masked:
+            masked = _GOOGLE.sub(REDACTED, masked)
     if "earer" in text:
-        text = _BEARER.sub(_keep_first, text)
+        masked = _BEARER.sub(_keep_first, masked)
     if "=" in text:
-        text = _authorization(_assignments(text, is_sensitive_key))
+        masked = _authorization(_assignments(masked, is_sensitive_key))
     if ":" in text:
-        if "://" in text:
-            text = _URL_PASSWORD.sub(rf"\g<1>{REDACTED}@", text)
-        text = _authorization(text)
-    return text
+        if "://" in masked:
+            masked = _URL_PASSWORD.sub(rf"\g<1>{REDACTED}@", masked)
+        masked = _authorization(masked)
+    if masked is text or masked == text:
+        return text
+    # What stood beside a secret may have become readable as another one; the second pass is nearly always the last.
+    return mask_credentials(masked, is_sensitive_key, passes - 1) if passes > 1 else masked
 
 
 def _dashed(text: str) -> str:

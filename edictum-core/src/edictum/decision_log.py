@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -24,6 +24,7 @@ logger = logging.getLogger(__name__)
 MAX_REASON = 1_000
 MAX_RECORDS = 100
 MAX_RECORD_CHARS = 12_000
+FEW_RECORDS = 8  # messages of so few are small by their own limit
 
 _NOTHING: Mapping[str, Any] = {}
 
@@ -53,13 +54,19 @@ class DecisionLog:
         self._last_principal: tuple[Principal, dict[str, Any]] | None = None
         self.failures = 0
 
-    async def send(self, event: AuditEvent) -> bool:
+    def put(self, event: AuditEvent) -> bool | Awaitable[bool]:
         """
         Give an event to the sinks.
 
         Returns:
-            Whether all of them took it.
+            True when they have it, else an awaitable of whether all of them took it.
         """
+        if self._collect is not None:
+            self._collect(event)
+            return True
+        return self._send(event)
+
+    async def _send(self, event: AuditEvent) -> bool:
         try:
             await self._sink.emit(event)
         except Exception:
@@ -122,7 +129,8 @@ class DecisionLog:
         for record in records[:MAX_RECORDS]:
             if type(record) is not FrozenDict:
                 record = self.tree(record)
-                room -= len(json.dumps(record, default=str))
+                if len(records) > FEW_RECORDS:
+                    room -= len(json.dumps(record, default=str))
                 if room < 0:
                     record = {"name": record.get("name"), "passed": record.get("passed"), "_truncated": True}
             kept.append(record)
@@ -169,41 +177,42 @@ class CallLog:
         self.attempts = 0
         self.executions = 0
 
-    def allowed(self, decision: PreDecision) -> bool | None:
+    # The three that follow return True when the sinks have taken the event, else what must be awaited.
+
+    def allowed(self, decision: PreDecision) -> bool | Awaitable[bool]:
         """
         Write that the call may run.
-
-        Returns:
-            Whether the sinks took the event; None when they must be awaited with :meth:`flush`.
         """
         records = decision.contracts_evaluated
-        hooks = decision.hooks_evaluated
         event = self._event(AuditAction.CALL_ALLOWED, records if decision.clean else self._log.records(records))
-        if hooks:
-            event.hooks_evaluated = self._log.records(hooks)
-        return self._put(event)
+        if decision.hooks_evaluated:
+            event.hooks_evaluated = self._log.records(decision.hooks_evaluated)
+        self.events.append(event)
+        return self._log.put(event)
 
-    def ended(self, post: PostDecision, duration_ms: int, error: str | None) -> bool | None:
+    def ended(self, post: PostDecision, duration_ms: int, error: str | None) -> bool | Awaitable[bool]:
         """
-        Write how the tool ended; see :meth:`allowed`.
+        Write how the tool ended.
         """
+        log = self._log
         records = post.contracts_evaluated
         success = post.tool_success
         action = AuditAction.CALL_EXECUTED if success else AuditAction.CALL_FAILED
-        event = self._event(action, records if post.clean else self._log.records(records))
+        event = self._event(action, records if post.clean else log.records(records))
         event.tool_success = success
         event.postconditions_passed = post.postconditions_passed
         event.duration_ms = duration_ms
         event.policy_error = post.policy_error
         if error is not None:
-            event.error = self._log.text(error)
+            event.error = log.text(error)
         if post.warnings:
-            event.warnings = [self._log.text(warning) for warning in post.warnings]
+            event.warnings = [log.text(warning) for warning in post.warnings]
         if post.observed_rules:
             event.observed_action = post.observed_rules[0].rule.action
-        return self._put(event)
+        self.events.append(event)
+        return log.put(event)
 
-    async def write(
+    def write(
         self,
         action: AuditAction,
         *,
@@ -215,7 +224,7 @@ class CallLog:
         observed: str | None = None,
         contracts: list[Any] | None = None,
         metadata: Mapping[str, Any] = _NOTHING,
-    ) -> bool:
+    ) -> bool | Awaitable[bool]:
         """
         Write any other event.
 
@@ -229,18 +238,15 @@ class CallLog:
             observed: What enforcement would have done; makes the event an observation.
             contracts: Records of rules, without ``decision``.
             metadata: Further facts.
-
-        Returns:
-            Whether every sink took the event.
         """
         log = self._log
         records = decision.contracts_evaluated if decision is not None else contracts
-        event = self._event(action, log.records(records or []))
+        event = self._event(action, log.records(records) if records else [])
         event.decision_source = source
         event.decision_name = name
         event.reason = None if reason is None else log.text(reason)
         event.policy_error = policy_error
-        if decision is not None:
+        if decision is not None and decision.hooks_evaluated:
             event.hooks_evaluated = log.records(decision.hooks_evaluated)
         if metadata:
             event.metadata = {**(event.metadata or {}), **log.tree(dict(metadata))}
@@ -248,21 +254,7 @@ class CallLog:
             event.mode = "observe"
             event.observed_action = observed
         self.events.append(event)
-        return await log.send(event)
-
-    async def flush(self) -> bool:
-        """
-        Send the last event to sinks that must be awaited.
-        """
-        return await self._log.send(self.events[-1])
-
-    def _put(self, event: AuditEvent) -> bool | None:
-        self.events.append(event)
-        collect = self._log._collect
-        if collect is None:
-            return None
-        collect(event)
-        return True
+        return log.put(event)
 
     def _event(self, action: AuditAction, records: Any) -> AuditEvent:
         call = self._call

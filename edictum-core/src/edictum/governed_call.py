@@ -9,16 +9,18 @@ One tool call under governance, from intention to outcome.
         raise await call.fail(error) from error
     outcome = await call.finish(result)  # outcome.result is what the agent may see
 
-This is the only place where the sequence is written down.  ``run``, ``run_sync`` and every framework adapter
-use it.
+This is the only place where the sequence is written down, as two generators: one for the way to the tool, one
+for the way back.  They yield what has to be awaited, a storage backend that answers over a network for
+example, and None at their end.  The methods of :class:`GovernedCall` await on the running loop, those of
+:class:`SyncCall` on edictum's background loop; with nothing to await both run straight through.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Generator, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from edictum.approval_flow import obtain_approval
 from edictum.audit import AuditAction, AuditEvent
@@ -28,7 +30,8 @@ from edictum.engine.outcome import PostDecision, PreDecision, Question
 from edictum.engine.review import review
 from edictum.errors import EdictumDenied, EdictumToolError
 from edictum.findings import Finding, PostCallResult, build_findings
-from edictum.pipeline import after_hooks, drive
+from edictum.pipeline import after_hooks, answer, settled
+from edictum.portal import run_in_background
 from edictum.refusal import (
     Refusal,
     by_changed_args,
@@ -39,7 +42,6 @@ from edictum.refusal import (
     by_unwritten_log,
 )
 from edictum.snapshot import EMPTY, unchanged
-from edictum.storage import ReserveResult
 from edictum.tool_call import ToolCall, build_tool_call
 
 if TYPE_CHECKING:
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 Stage: TypeAlias = Literal["new", "blocked", "allowed", "done"]
+Steps: TypeAlias = Generator[Awaitable[Any] | None, Any, None]
 
 
 class RunResult:
@@ -108,6 +111,7 @@ class GovernedCall:
     Attributes:
         call: The frozen call; available after :meth:`begin`, also when it was blocked.
         decision: The decision; available after :meth:`begin`.
+        outcome: The outcome; available after :meth:`finish` and :meth:`fail`.
     """
 
     __slots__ = (
@@ -124,7 +128,13 @@ class GovernedCall:
         "_tool_name",
         "call",
         "decision",
+        "outcome",
     )
+
+    call: ToolCall
+    decision: PreDecision
+    outcome: RunResult
+    _log: CallLog
 
     def __init__(
         self,
@@ -145,11 +155,8 @@ class GovernedCall:
         self._stage: Stage = "new"
         self._reserved = False
         self._started: float | None = None
-        self._log: CallLog | None = None
-        self.call: ToolCall | None = None
-        self.decision: PreDecision = self._plan.passed
 
-    # --- before the tool ------------------------------------------------------------------------
+    # --- for asynchronous callers ---------------------------------------------------------------
 
     async def begin(self) -> PreDecision:
         """
@@ -162,25 +169,74 @@ class GovernedCall:
             EdictumDenied: The tool must not run.
             RuntimeError: The call has begun before.
         """
+        steps = self._way_to_tool()
+        step = next(steps)
+        if step is not None:
+            await _walk(steps, step)
+        return self.decision
+
+    async def finish(self, result: Any) -> RunResult:
+        """
+        Judge what the tool returned.
+
+        Returns:
+            The outcome; ``tool_success`` is false when the result means failure.
+
+        Raises:
+            RuntimeError: The call was not allowed, or has ended before.
+        """
+        steps = self._way_back(result, None)
+        step = next(steps)
+        if step is not None:
+            await _walk(steps, step)
+        return self.outcome
+
+    async def fail(self, error: BaseException) -> EdictumToolError:
+        """
+        Record that the tool raised.
+
+        Returns:
+            The error to raise from ``error``; its text is redacted like a result.
+
+        Raises:
+            RuntimeError: The call was not allowed, or has ended before.
+        """
+        steps = self._way_back(None, error)
+        step = next(steps)
+        if step is not None:
+            await _walk(steps, step)
+        return EdictumToolError(self.outcome.result)
+
+    async def abandon(self) -> None:
+        """
+        Say that an allowed tool was never started; its place under the limits is given back.
+        """
+        self._expect("allowed")
+        self._stage = "done"
+        await self._give_back()
+
+    # --- the way to the tool --------------------------------------------------------------------
+
+    def _way_to_tool(self) -> Steps:
         self._expect("new")
         self._stage = "blocked"
         try:
             try:
-                await self._pass_all_checks()
+                yield from self._pass_all_checks()
             except Refusal as refusal:
-                await self._refuse(refusal)
+                yield from self._refuse(refusal)
             except Exception as error:
                 logger.exception("governing a call of tool %r failed", self._tool_name)
-                await self._refuse(by_internal_error(error))
+                yield from self._refuse(by_internal_error(error))
         except BaseException:
             if self._reserved:
-                await self._give_back()
+                yield self._give_back()
             raise
         self._stage = "allowed"
         self._started = self._monotonic()
-        return self.decision
+        yield None
 
-    async def _pass_all_checks(self) -> None:
+    def _pass_all_checks(self) -> Steps:
         """
         The way of a call that may run; every other end is a :class:`Refusal`.
         """
@@ -190,38 +246,40 @@ class GovernedCall:
         try:
             counts = session.begin(plan)
             if type(counts) is not tuple:
-                counts = await counts  # type: ignore[misc]
+                counts = yield counts  # type: ignore[misc]
         except Exception as error:
             raise by_storage(error) from error
-        log.attempts = int(counts[0])
-        log.executions = int(counts[1])
-        steps = decide(plan, call, counts)
-        step = next(steps)
-        if type(step) is Question:
-            step = cast(PreDecision, await drive(steps, step, call, session))
-        self.decision = decision = cast(PreDecision, step)
+        log.attempts = counts[0]  # type: ignore[index]
+        log.executions = counts[1]  # type: ignore[index]
+        decisions = decide(plan, call, counts)  # type: ignore[arg-type]
+        decision: Any = next(decisions)
+        while type(decision) is Question:
+            decision = decisions.send((yield answer(decision.subject, call, session, None)))
+        self.decision = decision
         if plan.candidates:
-            observations = observe(plan, call, counts)
-            found = cast(list[Any], await drive(observations, next(observations), call, session))
-            self.decision = decision = replace(decision, observe_results=found)
+            yield from self._judge_candidates(counts)  # type: ignore[arg-type]
+            decision = self.decision
         if decision.observed_rules:
-            await self._log_observed(decision)
+            yield from self._log_observed(decision)
         if decision.action == "block":
             raise by_decision(decision)
         asked = decision.action == "pending_approval"
         if asked:
-            await self._ask(call, decision)
-        await self._reserve() if session.waits else self._reserve_now()
+            if state.mode == "observe":
+                raise by_decision(decision)
+            yield self._ask(call, decision)
+        yield from self._reserve()
         if not unchanged(self._args, call.args, strict=asked):
             raise by_changed_args(decision)
+        taken: Any = True
         if not asked:
             taken = log.allowed(decision)
-            if taken is None:
-                taken = await log.flush()
-            if not taken and guard._audit_failure == "block" and state.mode == "enforce":
-                raise by_unwritten_log(decision)
+            if taken is not True:
+                taken = yield taken
+                if taken is not True and guard._audit_failure == "block" and state.mode == "enforce":
+                    raise by_unwritten_log(decision)
         if decision.observe_results:
-            await self._log_candidates("allow")
+            yield from self._log_candidates("allow")
         if guard._on_allow is not None:
             guard._tell_allowed(call)
         # Sinks and callbacks had their chance to write to the arguments.
@@ -237,7 +295,9 @@ class GovernedCall:
         try:
             principal = fields.get("principal") if fields else None
             if principal is None:
-                principal = guard._resolve_principal(self._tool_name, self._args)
+                principal = guard._principal
+                if guard._principal_resolver is not None:
+                    principal = guard._resolve_principal(self._tool_name, self._args)
             self.call = build_tool_call(
                 self._plan,
                 self._args,
@@ -251,30 +311,21 @@ class GovernedCall:
             raise by_unreadable_call(error) from error
         return self.call
 
-    def _reserve_now(self) -> None:
+    def _reserve(self) -> Steps:
         """
         Count the execution now, so that parallel calls cannot share the last place.
         """
         try:
             result = self._session.reserve(self._plan, limited=self._state.mode == "enforce")
+            if self._session.waits:
+                result = yield result  # type: ignore[misc]
         except Exception as error:
             raise by_storage(error) from error
-        self._take(cast(ReserveResult, result))
-
-    async def _reserve(self) -> None:
-        try:
-            result = await cast(Any, self._session.reserve(self._plan, limited=self._state.mode == "enforce"))
-        except Exception as error:
-            raise by_storage(error) from error
-        self._take(result)
-
-    def _take(self, result: ReserveResult) -> None:
-        assert self._log is not None
-        self._log.executions = int(result.values[0])
-        if result.ok:
+        self._log.executions = result.values[0]  # type: ignore[union-attr]
+        if result.ok:  # type: ignore[union-attr]
             self._reserved = True
             return
-        over = over_limit(self._plan, (0, *result.values))
+        over = over_limit(self._plan, (0, *result.values))  # type: ignore[union-attr]
         name, text = over[:2] if over else ("max_tool_calls", "The session has reached its limit.")
         raise Refusal("operation_limit", name, text, decision=self.decision)
 
@@ -282,9 +333,6 @@ class GovernedCall:
         """
         Ask a person, then judge again what may have changed while the person was thinking.
         """
-        if self._state.mode == "observe":
-            raise by_decision(decision)
-        assert self._log is not None
         await obtain_approval(self._guard, self._log, call, decision, self._state.policy_version)
         if not unchanged(self._args, call.args, strict=True):
             raise by_changed_args(decision)
@@ -292,39 +340,33 @@ class GovernedCall:
             counts = await self._session.read_again(self._plan)
         except Exception as error:
             raise by_storage(error) from error
-        steps = decide(self._plan, call, counts, recheck=True)
-        again = cast(PreDecision, await drive(steps, next(steps), call, self._session))
+        decisions = decide(self._plan, call, counts, recheck=True)
+        again: Any = next(decisions)
+        while type(again) is Question:
+            again = decisions.send(await answer(again.subject, call, self._session, None))
         if again.action != "allow":
             raise by_decision(again)
 
     # --- refusal and observation ----------------------------------------------------------------
 
-    async def _refuse(self, refusal: Refusal) -> None:
+    def _refuse(self, refusal: Refusal) -> Steps:
         """
         Block the call; in observe mode only say that it would have been blocked.
         """
-        state = self._state
-        call = self.call
-        if call is None:
-            call = self.call = self._unreadable_call()
-        log = self._log
-        if log is None:
-            log = self._log = CallLog(self._guard._decision_log, call, state.policy_version, state.mode)
-        self.decision = replace(
-            self.decision,
-            action="pending_approval" if refusal.would == "ask" else "block",
-            reason=refusal.reason,
-            decision_source=refusal.source,
-            decision_name=refusal.name,
-            policy_error=refusal.policy_error,
-        )
+        guard, state = self._guard, self._state
+        if not hasattr(self, "call"):
+            self.call = self._unreadable_call()
+        if not hasattr(self, "_log"):
+            self._log = CallLog(guard._decision_log, self.call, state.policy_version, state.mode)
+        if not hasattr(self, "decision"):
+            self.decision = self._plan.passed
         observing = state.mode == "observe"
+        if self._reserved and not observing:
+            yield self._give_back()
         metadata = dict(refusal.metadata)
         if refusal.detail is not None:
             metadata["error_detail"] = refusal.detail
-        if self._reserved and not observing:
-            await self._give_back()
-        await log.write(
+        taken = self._log.write(
             AuditAction.CALL_WOULD_DENY if observing else refusal.action,
             decision=refusal.decision,
             source=refusal.source,
@@ -334,15 +376,26 @@ class GovernedCall:
             observed=refusal.would if observing else None,
             metadata=metadata,
         )
+        if taken is not True:
+            yield taken
         if self.decision.observe_results:
-            await self._log_candidates(refusal.would)
+            yield from self._log_candidates(refusal.would)
+        if refusal.decision is not self.decision or self.decision.action == "allow":
+            self.decision = replace(
+                self.decision,
+                action="pending_approval" if refusal.would == "ask" else "block",
+                reason=refusal.reason,
+                decision_source=refusal.source,
+                decision_name=refusal.name,
+                policy_error=refusal.policy_error,
+            )
         if not observing:
-            self._guard._tell_blocked(call, refusal.reason, refusal.name)
+            guard._tell_blocked(self.call, refusal.reason, refusal.name)
             raise EdictumDenied(refusal.reason, refusal.source, refusal.name)
-        self._guard._tell_would_block(call, refusal.reason, refusal.name)
+        guard._tell_would_block(self.call, refusal.reason, refusal.name)
         if not self._reserved:
             try:
-                await self._reserve() if self._session.waits else self._reserve_now()
+                yield from self._reserve()
             except Refusal as error:
                 # Observing never stops a call; the log has said already what is wrong.
                 logger.warning("observe mode: an execution was not counted: %s", error.detail)
@@ -352,21 +405,19 @@ class GovernedCall:
         A call without arguments, for the event of one whose arguments could not be read.
         """
         guard = self._guard
-        return build_tool_call(
-            self._plan,
-            EMPTY,
-            self._session.session_id,
-            guard.environment,
-            guard._decision_log.now(),
-            None,
-            EMPTY,
-        )
+        moment = guard._decision_log.now()
+        return build_tool_call(self._plan, EMPTY, self._session.session_id, guard.environment, moment, None, EMPTY)
 
-    async def _log_observed(self, decision: PreDecision) -> None:
-        assert self._log is not None
-        assert self.call is not None
+    def _judge_candidates(self, counts: Sequence[float]) -> Steps:
+        observations = observe(self._plan, self.call, counts)
+        found: Any = next(observations)
+        while type(found) is Question:
+            found = observations.send((yield answer(found.subject, self.call, self._session, None)))
+        self.decision = replace(self.decision, observe_results=found)
+
+    def _log_observed(self, decision: PreDecision) -> Steps:
         for fired in decision.observed_rules:
-            await self._log.write(
+            taken = self._log.write(
                 AuditAction.CALL_WOULD_DENY,
                 decision=decision,
                 source=fired.rule.source,
@@ -375,17 +426,17 @@ class GovernedCall:
                 policy_error=fired.error is not None,
                 observed=fired.rule.action,
             )
+            if taken is not True:
+                yield taken
             self._guard._tell_would_block(self.call, fired.message, fired.rule.id)
 
-    async def _log_candidates(self, enforced: str) -> None:
+    def _log_candidates(self, enforced: str) -> Steps:
         """
         One event for each candidate rule, beside the real decision.
         """
-        assert self._log is not None
-        assert self.call is not None
         for record in self.decision.observe_results:
             passed = record["passed"]
-            await self._log.write(
+            taken = self._log.write(
                 AuditAction.CALL_ALLOWED if passed else AuditAction.CALL_WOULD_DENY,
                 source=record["source"],
                 name=record["name"],
@@ -395,89 +446,54 @@ class GovernedCall:
                 contracts=[record],
                 metadata={"enforced_action": enforced},
             )
+            if taken is not True:
+                yield taken
             if not passed:
                 self._guard._tell_would_block(self.call, record["message"], record["name"])
 
-    # --- after the tool -------------------------------------------------------------------------
+    # --- the way back ---------------------------------------------------------------------------
 
-    async def finish(self, result: Any) -> RunResult:
-        """
-        Judge what the tool returned.
-
-        Returns:
-            The outcome; ``tool_success`` is false when the result means failure.
-
-        Raises:
-            RuntimeError: The call was not allowed, or has ended before.
-        """
-        self._expect("allowed")
-        duration = self._duration_ms()
-        return await self._conclude(result, self._guard._succeeded(self._tool_name, result), duration)
-
-    async def fail(self, error: BaseException) -> EdictumToolError:
-        """
-        Record that the tool raised.
-
-        Returns:
-            The error to raise from ``error``; its text is redacted like a result.
-
-        Raises:
-            RuntimeError: The call was not allowed, or has ended before.
-        """
-        self._expect("allowed")
-        duration = self._duration_ms()
-        if isinstance(error, Exception):
-            return EdictumToolError((await self._conclude(str(error), False, duration)).result)
-        # A cancelled or interrupted tool gets no further code of others run on its behalf.
-        self._stage = "done"
-        await self._settle(False)
-        await self._log_end(PostDecision(tool_success=False), duration, "cancelled")
-        return EdictumToolError("cancelled")
-
-    async def abandon(self) -> None:
-        """
-        Say that an allowed tool was never started; its place under the limits is given back.
-        """
+    def _way_back(self, value: Any, error: BaseException | None) -> Steps:
         self._expect("allowed")
         self._stage = "done"
-        await self._give_back()
-
-    async def _conclude(self, value: Any, success: bool, duration: int) -> RunResult:
-        self._stage = "done"
-        guard, plan, call, log = self._guard, self._plan, self.call, self._log
-        assert call is not None
-        assert log is not None
-        steps = review(plan, call, value, success, guard.redaction.redact_text)
-        step = next(steps)
-        if type(step) is Question:
-            step = cast(PostDecision, await drive(steps, step, call, self._session, value))
-        post = cast(PostDecision, step)
-        if plan.after:
-            await after_hooks(plan, call, value)
-        await self._settle(success)
+        guard, plan, log = self._guard, self._plan, self._log
+        now = self._monotonic()
+        duration = 0 if now is None or self._started is None else round((now - self._started) * 1000)
+        success = error is None and guard._succeeded(self._tool_name, value)
+        post: Any = plan.reviewed
+        if error is not None and not isinstance(error, Exception):
+            # A cancelled or interrupted tool gets no further code of others run on its behalf.
+            value, post = "cancelled", PostDecision(tool_success=False)
+        elif plan.post or plan.post_candidates or not success:
+            value = value if error is None else str(error)
+            reviews = review(plan, self.call, value, success, guard.redaction.redact_text)
+            post = next(reviews)
+            while type(post) is Question:
+                post = reviews.send((yield answer(post.subject, self.call, self._session, value)))
+        if plan.after and value is not None:
+            yield after_hooks(plan, self.call, value)
+        yield from self._settle(success)
         shown = value if post.redacted_response is None else post.redacted_response
-        await self._log_end(post, duration, None if success else str(shown))
-        if post.postconditions_passed:
-            return RunResult(shown, success, self.decision, post.warnings, (), False, log.events)
-        violations = build_findings(post)
-        shown = guard._tell_violations(PostCallResult(shown, False, violations, post.output_suppressed))
-        return RunResult(
+        taken = log.ended(post, duration, None if success else str(shown))
+        if taken is not True:
+            yield taken
+        violations: Sequence[Finding] = ()
+        if not post.postconditions_passed:
+            violations = build_findings(post)
+            shown = guard._tell_violations(PostCallResult(shown, False, list(violations), post.output_suppressed))
+        self.outcome = RunResult(
             shown, success, self.decision, post.warnings, violations, post.output_suppressed, log.events
         )
+        yield None
 
-    async def _log_end(self, post: PostDecision, duration: int, error: str | None) -> None:
-        assert self._log is not None
-        if self._log.ended(post, duration, error) is None:
-            await self._log.flush()
-
-    async def _settle(self, success: bool) -> None:
+    def _settle(self, success: bool) -> Steps:
         if not self._reserved:
             return
         self._reserved = False
         try:
             done = self._session.settle(self._plan, success)
             if done is not None:
-                await done
+                yield done
         except Exception:
             # The execution was counted before it began, so no limit is exceeded by this.
             logger.exception("the outcome of a call of tool %r was not counted", self._tool_name)
@@ -500,10 +516,56 @@ class GovernedCall:
             logger.exception("the clock failed; durations are not known")
             return None
 
-    def _duration_ms(self) -> int:
-        now = self._monotonic()
-        return 0 if now is None or self._started is None else round((now - self._started) * 1000)
-
     def _expect(self, stage: Stage) -> None:
         if self._stage != stage:
             raise RuntimeError(f"this call is {self._stage!r}; the step needs it to be {stage!r}")
+
+
+class SyncCall(GovernedCall):
+    """
+    The same for synchronous callers: what must be awaited is awaited on edictum's background loop.
+    """
+
+    __slots__ = ()
+
+    def begin_sync(self) -> PreDecision:
+        """
+        See :meth:`GovernedCall.begin`.
+        """
+        _walk_sync(self._way_to_tool())
+        return self.decision
+
+    def finish_sync(self, result: Any) -> RunResult:
+        """
+        See :meth:`GovernedCall.finish`.
+        """
+        _walk_sync(self._way_back(result, None))
+        return self.outcome
+
+    def fail_sync(self, error: BaseException) -> EdictumToolError:
+        """
+        See :meth:`GovernedCall.fail`.
+        """
+        _walk_sync(self._way_back(None, error))
+        return EdictumToolError(self.outcome.result)
+
+
+async def _walk(steps: Steps, step: Awaitable[Any] | None) -> None:
+    while step is not None:
+        try:
+            value = await step
+        except BaseException as error:
+            step = steps.throw(error)
+        else:
+            step = steps.send(value)
+
+
+def _walk_sync(steps: Steps) -> None:
+    step = next(steps)
+    while step is not None:
+        try:
+            value = run_in_background(settled(step))
+        except BaseException as error:
+            step = steps.throw(error)
+        else:
+            step = steps.send(value)

@@ -20,7 +20,7 @@ from edictum.engine.plan import Planner
 from edictum.errors import EdictumConfigError
 from edictum.evaluation import EvaluationResult, RuleResult, evaluate_call
 from edictum.findings import PostCallResult
-from edictum.governed_call import GovernedCall, RunResult
+from edictum.governed_call import GovernedCall, RunResult, SyncCall
 from edictum.hooks import HookRegistration
 from edictum.limits import OperationLimits
 from edictum.pipeline import settled
@@ -352,18 +352,18 @@ class Edictum:
 
         A synchronous tool runs in the calling thread, an asynchronous one on edictum's background loop.
         """
-        call = GovernedCall(self, tool_name, args, session_id, call_fields)
-        run_in_background(call.begin())
+        call = SyncCall(self, tool_name, args, session_id, call_fields)
+        call.begin_sync()
         try:
             result = tool_callable(**args)
             if hasattr(result, "__await__"):
                 result = run_in_background(settled(result))
         except Exception as error:
-            raise run_in_background(call.fail(error)) from error
+            raise call.fail_sync(error) from error
         except BaseException as error:
-            run_in_background(call.fail(error))
+            call.fail_sync(error)
             raise
-        return run_in_background(call.finish(result)).unwrap()
+        return call.finish_sync(result).unwrap()
 
     def session(self, session_id: str | None = None) -> GuardSession:
         """

@@ -41,13 +41,22 @@ async def drive(
         value: The tool's result, given to Python post rules.
     """
     while type(step) is Question:
-        step = steps.send(await _answer(step.subject, call, session, value))
+        step = steps.send(await answer(step.subject, call, session, value))
     return step
 
 
-async def _answer(
+async def answer(
     subject: CompiledRule | HookRegistration, call: ToolCall, session: Session | None, value: Any
 ) -> Answer:
+    """
+    Ask a hook or a Python rule; one that fails does not let the call pass.
+
+    Args:
+        subject: The hook or rule.
+        call: The call that is judged.
+        session: Given to rules on the session.
+        value: The tool's result, given to post rules.
+    """
     try:
         if subject.when is not None and not subject.when(call):
             return _PASSED

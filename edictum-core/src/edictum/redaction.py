@@ -1,8 +1,8 @@
 """
 Keeping secrets out of everything that is shown or written down.
 
-Two tests find a secret: the **key test** looks at the name under which a value stands (``api_key``,
-``dbPassword``), the detectors of :mod:`edictum.credentials` look at the text itself.
+What a secret is, by its name or by its shape, :mod:`edictum.credentials` knows.  Here it is taken out of texts,
+arguments and decision-log records.
 
 INVARIANT: redacting what was redacted changes nothing (custom patterns aside), and a cut leaves no part of a
 secret: text is redacted first, with a margin beyond the cut, and no cut goes through a placeholder.
@@ -15,9 +15,18 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from edictum.audit import to_json_line
-from edictum.credentials import REDACTED, mask_credentials
+from edictum.credentials import (
+    REDACTED,
+    SAFE_KEYS,
+    SENSITIVE_KEYS,
+    mask_credentials,
+    name_forms,
+    names_secret,
+)
 from edictum.errors import EdictumConfigError
 from edictum.text import shorten
+
+__all__ = ["MAX_ARGS", "MAX_PAYLOAD", "REDACTED", "RedactionPolicy"]
 
 MAX_STRING = 1_000
 MAX_RESULT = 500
@@ -29,6 +38,7 @@ MAX_DEPTH = 20
 
 # Text beyond twice this length is read and shown at its two ends only.
 _EDGE = 65_536
+_NO_LIMIT = 2 * _EDGE
 # Read beyond what is shown, so that a secret across the border is seen whole; longer than a private key is.
 _MARGIN = 8_192
 _MARKER_ROOM = 64
@@ -47,31 +57,10 @@ _TOO_DEEP = "[nested too deep]"
 _TOO_LARGE = "[too large to show]"
 _ARGS_FULL = "[left out: arguments exceed 8 KB]"
 
-# fmt: off
-_SENSITIVE_KEYS = frozenset((
-    "access_token", "api_key", "api_tokens", "apikey", "auth", "authorization", "bearer", "client_secret",
-    "connection_string", "cookie", "credentials", "cvv", "database_url", "db_password", "db_passwords",
-    "encryption_keys", "jwt_tokens", "oauth_secrets", "otp", "passphrase", "passwd", "password", "pin",
-    "private_key", "privatekey", "proxy_authorization", "pwd", "refresh_token", "secret", "set_cookie", "ssh_key",
-    "ssn", "token", "user_credentials",
-))
-_SAFE_KEYS = frozenset((
-    "audio_tokens", "cache_key", "cache_tokens", "cached_tokens", "completion_tokens", "foreign_key",
-    "index_keys", "input_tokens", "key_name", "max_tokens", "num_tokens", "output_tokens", "partition_key",
-    "primary_key", "prompt_tokens", "reasoning_tokens", "sort_key", "sort_keys", "total_tokens",
-))
-_SENSITIVE_PARTS = frozenset((
-    "bearer", "cookie", "cookies", "credential", "credentials", "cvv", "key", "keys", "otp", "passphrase",
-    "passwd", "password", "passwords", "pin", "pwd", "secret", "secrets", "ssn", "token", "tokens",
-))
-# fmt: on
-_CAMEL_BORDER = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
-_NOT_IN_NAME = re.compile(r"[^a-z0-9]+")
-
 _NOT_IN_TOKEN = re.compile(r"[\s\"'<>,;]")
 
 _PLAIN_TYPES = frozenset((bool, float, type(None)))
-_BIG_INT = 1 << 64
+_BIG_INT = 1 << 1_024
 
 
 class RedactionPolicy:
@@ -101,8 +90,8 @@ class RedactionPolicy:
         detect_secret_values: bool = True,
         safe_compound_keys: Iterable[str] | None = None,
     ) -> None:
-        self._sensitive = _SENSITIVE_KEYS | _names("sensitive_keys", sensitive_keys)
-        self._safe = _SAFE_KEYS | _names("safe_compound_keys", safe_compound_keys)
+        self._sensitive = SENSITIVE_KEYS | _names("sensitive_keys", sensitive_keys)
+        self._safe = SAFE_KEYS | _names("safe_compound_keys", safe_compound_keys)
         self._custom = tuple(_custom_pattern(*pair) for pair in custom_patterns or ())
         self._detect = detect_secret_values
         self._keys: dict[Any, bool] = {}
@@ -121,16 +110,12 @@ class RedactionPolicy:
         The key as it may be shown and whether its value is sensitive.
         """
         if key is None or isinstance(key, (bool, int, float)):
-            return key, False
+            return (_TOO_LARGE if isinstance(key, int) and abs(key) >= _BIG_INT else key), False
         name = key if isinstance(key, str) else _as_text(key)
-        flat, snake = _name_forms(name)
-        if flat in self._sensitive or snake in self._sensitive:
-            sensitive = True
-        elif flat in self._safe or snake in self._safe:
-            sensitive = False
-        else:
-            sensitive = any(part.rstrip("0123456789") in _SENSITIVE_PARTS for part in snake.split("_"))
         shown = self._head(name, _MAX_KEY)
+        sensitive = names_secret(name, self._sensitive, self._safe)
+        if not sensitive and shown != name:
+            sensitive = names_secret(shown, self._sensitive, self._safe)
         if shown is key and type(key) is str:
             # Only short names without a secret in them; names come from a model, so their number is bounded.
             if len(self._keys) >= _MAX_KEYS_CACHED:
@@ -152,12 +137,14 @@ class RedactionPolicy:
         """
         if max_length is not None:
             return self._head(text, max_length)
-        if len(text) <= 2 * _EDGE:
+        if len(text) <= _NO_LIMIT:
             return self._mask(text)
         head, tail = self._edges(text)
         left_out = len(text) - len(head) - len(tail)
-        # On a line of its own, because no detector but the one for private keys looks across line breaks.
-        return f"{head}\n[{left_out} characters left out]\n{tail}"
+        # On a line of its own, because no detector but the one for private keys looks across line breaks.  The
+        # ends are new, though: half of a word can look different there.
+        shown = f"{head}\n[{left_out} characters left out]\n{tail}"
+        return self._detected(shown) if self._detect else shown
 
     def redact_bash_command(self, command: str) -> str:
         """
@@ -190,8 +177,22 @@ class RedactionPolicy:
         The redacted start of a text, at most ``size`` characters; longer text ends in dots.
         """
         if len(text) <= size + _MARGIN:
-            return _cut(self._mask(text), size)
-        return _cut(self._start(text, size) + "...", size)
+            return self._cut(self._mask(text), size)
+        return self._cut(self._start(text, size) + "...", size)
+
+    def _cut(self, masked: str, limit: int) -> str:
+        """
+        Shorten redacted text so that redacting it again changes nothing.
+        """
+        if len(masked) <= limit:
+            return masked
+        short = shorten(masked[: _whole(masked, max(limit - 3, 0))] + "...", limit)
+        again = self._detected(short) if self._detect else short
+        if again == short:
+            return short
+        # The cut made a secret of half a word, such as a scheme before a password: cut before it.
+        at = next(at for at, char in enumerate(short) if again[at : at + 1] != char)
+        return short[:at] + "..."[: limit - at]
 
     def _start(self, text: str, size: int) -> str:
         """
@@ -222,13 +223,13 @@ class RedactionPolicy:
         that starts with a credential is replaced as a whole.  What refers to itself or is nested deeper than 20
         levels ends in a note.
         """
-        return self._tree(args, shorten_to=MAX_STRING)
+        return self._tree(args, MAX_STRING)
 
     def redact_tree(self, value: Any) -> Any:
         """
         Copy nested data of a decision-log record without its secrets; strings are treated as free text.
         """
-        return self._tree(value, shorten_to=None)
+        return self._tree(value, _NO_LIMIT)
 
     def redact_event_args(self, args: Mapping[str, Any]) -> dict[str, Any]:
         """
@@ -241,9 +242,9 @@ class RedactionPolicy:
         except _Full:
             return self._fitted(args)
 
-    def _tree(self, value: Any, shorten_to: int | None) -> Any:
+    def _tree(self, value: Any, limit: int) -> Any:
         try:
-            return self._value(value, (), _MAX_TREE, shorten_to)[0]
+            return self._value(value, (), _MAX_TREE, limit)[0]
         except _Full:
             return _TOO_LARGE
 
@@ -266,82 +267,89 @@ class RedactionPolicy:
     # The walkers return what is left of the room beside the copy, because counting in a shared object is slow.
 
     def _mapping(
-        self, value: Mapping[Any, Any], path: tuple[int, ...], room: int, shorten_to: int | None
+        self, value: Mapping[Any, Any], path: tuple[int, ...], room: int, limit: int
     ) -> tuple[dict[Any, Any], int]:
         path = (*path, id(value))
         out: dict[Any, Any] = {}
         known = self._keys
         string = self._string
         for key, item in value.items():
-            sensitive = known.get(key) if type(key) is str else None
+            sensitive = known.get(key)
             if sensitive is None:
                 key, sensitive = self._judge_key(key)
+                room -= len(str(key)) + 4
+            else:
+                room -= len(key) + 4
+            kind = type(item)
             if sensitive:
                 item = REDACTED
                 room -= 12
-            elif type(item) is str:
-                item = string(item, shorten_to)
+            elif kind is str:
+                item = string(item, limit)
                 room -= len(item) + 2
-            elif type(item) in _PLAIN_TYPES or (type(item) is int and -_BIG_INT < item < _BIG_INT):
+            elif kind in _PLAIN_TYPES:
                 room -= 5
             else:
-                item, room = self._value(item, path, room, shorten_to)
-            room -= (len(key) if type(key) is str else 4) + 4
+                item, room = self._value(item, path, room, limit)
             if room < 0:
                 raise _Full
             out[key] = item
         return out, room
 
-    def _sequence(
-        self, value: Iterable[Any], path: tuple[int, ...], room: int, shorten_to: int | None
-    ) -> tuple[list[Any], int]:
+    def _sequence(self, value: Iterable[Any], path: tuple[int, ...], room: int, limit: int) -> tuple[list[Any], int]:
         path = (*path, id(value))
         out: list[Any] = []
         string = self._string
         for item in value:
-            if type(item) is str:
-                item = string(item, shorten_to)
+            kind = type(item)
+            if kind is str:
+                item = string(item, limit)
                 room -= len(item) + 3
-            elif type(item) in _PLAIN_TYPES or (type(item) is int and -_BIG_INT < item < _BIG_INT):
+            elif kind in _PLAIN_TYPES:
                 room -= 6
             else:
-                item, room = self._value(item, path, room - 1, shorten_to)
+                item, room = self._value(item, path, room - 1, limit)
             if room < 0:
                 raise _Full
             out.append(item)
         return out, room
 
-    def _value(self, value: Any, path: tuple[int, ...], room: int, shorten_to: int | None) -> tuple[Any, int]:
+    def _value(self, value: Any, path: tuple[int, ...], room: int, limit: int) -> tuple[Any, int]:
         """
         Redact a value of any type; the loops above shortcut the frequent ones.
         """
-        # Tests against abstract types are slow and come last.
-        if isinstance(value, (dict, list, tuple, set, frozenset, Mapping)):
-            if id(value) in path:
-                return _CYCLE, room - len(_CYCLE)
-            if len(path) >= MAX_DEPTH:
-                return _TOO_DEEP, room - len(_TOO_DEEP)
-            if isinstance(value, (list, tuple, set, frozenset)):
-                return self._sequence(value, path, room - 2, shorten_to)
-            return self._mapping(value, path, room - 2, shorten_to)
-        if value is None or isinstance(value, float):
-            return value, room - 5
+        if isinstance(value, (dict, list, tuple, set, frozenset)):
+            return self._container(value, path, room - 2, limit)
         if isinstance(value, int):
             # A number of hundreds of digits is a text in disguise; Python refuses to print more than 4,300.
-            return (value, room - 300) if value.bit_length() <= 1_024 else (_TOO_LARGE, room - 21)
-        text = self._string(value if isinstance(value, str) else _as_text(value), shorten_to)
+            return (value, room - 20) if abs(value) < _BIG_INT else (_TOO_LARGE, room - 21)
+        if value is None or isinstance(value, float):
+            return value, room - 5
+        # A test against an abstract type is slow and comes last.
+        if not isinstance(value, str) and isinstance(value, Mapping):
+            return self._container(value, path, room - 2, limit)
+        text = self._string(value if isinstance(value, str) else _as_text(value), limit)
         return text, room - len(text) - 2
 
-    def _string(self, text: str, shorten_to: int | None) -> str:
-        if shorten_to is None:
-            return self.redact_text(text)
-        if len(text) > shorten_to:
-            masked = self._head(text, shorten_to)
-        elif self._detect and not self._custom:
+    def _container(self, value: Any, path: tuple[int, ...], room: int, limit: int) -> tuple[Any, int]:
+        if id(value) in path:
+            return _CYCLE, room - len(_CYCLE)
+        if len(path) >= MAX_DEPTH:
+            return _TOO_DEEP, room - len(_TOO_DEEP)
+        if isinstance(value, (list, tuple, set, frozenset)):
+            return self._sequence(value, path, room, limit)
+        return self._mapping(value, path, room, limit)
+
+    def _string(self, text: str, limit: int) -> str:
+        if self._detect and not self._custom and len(text) <= limit:
             masked = mask_credentials(text, self.is_sensitive_key)
+            if masked is text:
+                return text
+        elif limit == _NO_LIMIT:
+            return self.redact_text(text)
         else:
-            masked = self._mask(text)
-        if masked is not text and masked.startswith(REDACTED) and self._starts_secret(text):
+            masked = self._head(text, limit)
+        if limit != _NO_LIMIT and masked.startswith(REDACTED) and self._starts_secret(text):
             return REDACTED
         return masked
 
@@ -392,7 +400,7 @@ class RedactionPolicy:
             touched.append("tool_args")
         reason = out.get("reason")
         if isinstance(reason, str) and len(reason) > MAX_REASON:
-            out["reason"] = _cut(reason, MAX_REASON)
+            out["reason"] = self._cut(reason, MAX_REASON)
             touched.append("reason")
         for name in ("hooks_evaluated", "contracts_evaluated"):
             records = out.get(name)
@@ -411,15 +419,7 @@ class _Full(Exception):  # noqa: N818  a signal between the walkers, not an erro
 def _names(option: str, names: Iterable[str] | None) -> set[str]:
     if isinstance(names, str):
         raise EdictumConfigError(f"{option}: expected a list of names, got one string; write [{names!r}]")
-    return {form for name in names or () for form in _name_forms(name)}
-
-
-def _name_forms(name: str) -> tuple[str, str]:
-    """
-    A name in lower case with underscores, without and with borders between the words of camelCase.
-    """
-    snake = _CAMEL_BORDER.sub("_", name).lower()
-    return name.lower().replace("-", "_"), _NOT_IN_NAME.sub("_", snake)
+    return {form for name in names or () for form in name_forms(name)}
 
 
 def _custom_pattern(regex: str | re.Pattern[str], replacement: str) -> tuple[re.Pattern[str], str]:
@@ -434,6 +434,8 @@ def _custom_pattern(regex: str | re.Pattern[str], replacement: str) -> tuple[re.
 
 
 def _as_text(value: object) -> str:
+    if isinstance(value, (bytes, bytearray)) and len(value) > _MARGIN:
+        return f"[{len(value)} bytes]"
     try:
         return str(value)
     except Exception:
@@ -447,12 +449,6 @@ def _whole(text: str, keep: int) -> int:
     """
     at = text.rfind("[", max(keep - len(REDACTED) + 1, 0), max(keep, 0))
     return at if at >= 0 and text.startswith(REDACTED, at) else keep
-
-
-def _cut(text: str, limit: int) -> str:
-    if len(text) <= limit:
-        return text
-    return shorten(text[: _whole(text, max(limit - 3, 0))] + "...", limit)
 
 
 def _json_size(value: Any) -> int:

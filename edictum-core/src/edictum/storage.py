@@ -13,7 +13,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from math import inf
-from operator import add
+from operator import add, gt
 from typing import Protocol, TypeAlias, cast, runtime_checkable
 from weakref import WeakKeyDictionary
 
@@ -109,9 +109,10 @@ class Batch:
         limits: The largest values allowed; infinite where there is no limit.
         limited: Whether there is any limit.
         writes: Positions of the changes that add something.
+        zeros: Values of counters that do not exist yet.
     """
 
-    __slots__ = ("amounts", "changes", "keys", "limited", "limits", "session_id", "writes")
+    __slots__ = ("amounts", "changes", "keys", "limited", "limits", "session_id", "writes", "zeros")
 
     def __init__(self, changes: Sequence[Change]) -> None:
         self.changes = tuple(changes)
@@ -119,6 +120,7 @@ class Batch:
         self.amounts = tuple(change[1] for change in changes)
         self.limits = tuple(inf if change[2] is None else change[2] for change in changes)
         self.limited = any(change[2] is not None for change in changes)
+        self.zeros = (0,) * len(self.keys)
         self.writes = tuple(at for at, change in enumerate(changes) if change[1])
         self.session_id = _session_of(self.keys[0]) if changes else ""
 
@@ -222,16 +224,19 @@ class MemoryBackend:
         with self._lock:
             session = self._use(batch.session_id)
             data = session.data
-            values = [data.get(key, 0) for key in keys]
+            # Loops in C where possible: this runs twice for every call.
+            values = tuple(map(data.get, keys, batch.zeros))
             try:
-                after = tuple(map(add, values, batch.amounts))
+                after = tuple(map(add, values, batch.amounts))  # type: ignore[arg-type]
             except TypeError:  # a counter that was set as text
-                values = [_counter(data, key) for key in keys]
+                values = tuple(_counter(data, key) for key in keys)
                 after = tuple(map(add, values, batch.amounts))
             if batch.limited:
-                for value, limit, key in zip(after, batch.limits, keys, strict=True):
-                    if value > limit:
-                        return ReserveResult(False, tuple(values), key)  # type: ignore[arg-type]
+                if any(map(gt, after, batch.limits)):
+                    failed = next(
+                        key for key, value, limit in zip(keys, after, batch.limits, strict=True) if value > limit
+                    )
+                    return ReserveResult(False, values, failed)  # type: ignore[arg-type]
                 session.live += 1
             for at in batch.writes:
                 data[keys[at]] = after[at]
@@ -259,8 +264,9 @@ class MemoryBackend:
         :meth:`settle` without waiting.
         """
         with self._lock:
-            session = self._use(batch.session_id)
-            session.live = max(0, session.live - 1)
+            session = self._sessions.get(batch.session_id) or self._use(batch.session_id)
+            if session.live:
+                session.live -= 1
             if success:
                 session.data.pop(failures, None)
             else:
@@ -437,5 +443,3 @@ def _builds_on(backend: object, methods: tuple[str, ...], basis: tuple[str, ...]
 
     lowest = max(depth(name) for name in methods)
     return lowest < len(layers) and all(depth(name) >= lowest for name in basis)
-
-

@@ -4,6 +4,7 @@ A tool call as rules see it: :class:`ToolCall`, and the :class:`Principal` on wh
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -357,34 +358,28 @@ def _first_path(args: Mapping[str, Any]) -> str | None:
 
 class _IdSource:
     """
-    Version 4 UUIDs from the system's randomness, drawn 128 at a time.
+    Ids in the form of version 4 UUIDs: a random start for the process, then a counter in the last group.
 
-    A fork drops what is left, so that parent and child never share an id.
+    Drawing every id from the system's randomness would cost more than judging the call.  A fork draws a new
+    start, so that parent and child never share an id.
     """
 
-    __slots__ = ("_ready",)
+    __slots__ = ("_count", "_start")
 
     def __init__(self) -> None:
-        self._ready: list[str] = []
+        self._draw()
         if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=self._ready.clear)
+            os.register_at_fork(after_in_child=self._draw)
+
+    def _draw(self) -> None:
+        digits = os.urandom(16).hex()
+        variant = "89ab"[int(digits[16], 16) & 3]
+        self._start = f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-"
+        # Room for 2**47 ids before the group would grow.
+        self._count = itertools.count(int(digits[20:], 16) >> 1)
 
     def __call__(self) -> str:
-        try:
-            return self._ready.pop()
-        except IndexError:
-            self._ready.extend(self._draw(128))
-            return self._draw(1)[0]
-
-    @staticmethod
-    def _draw(count: int) -> list[str]:
-        digits = os.urandom(16 * count).hex()
-        ids = []
-        for at in range(0, 32 * count, 32):
-            text = digits[at : at + 32]
-            variant = "89ab"[int(text[16], 16) & 3]
-            ids.append(f"{text[:8]}-{text[8:12]}-4{text[13:16]}-{variant}{text[17:20]}-{text[20:]}")
-        return ids
+        return self._start + f"{next(self._count):012x}"
 
 
 new_call_id: Callable[[], str] = _IdSource()

@@ -101,15 +101,14 @@ def reading(path: str) -> Iterator[None]:
 
 
 def _similar_file(path: str) -> str:
-    from edictum.ruleset.problems import did_you_mean
+    from difflib import get_close_matches
 
     folder, name = os.path.split(path)
     try:
-        names = os.listdir(folder or os.curdir)
+        close = get_close_matches(name, os.listdir(folder or os.curdir), n=1)
     except OSError:
         return ""
-    hint = did_you_mean(name, names)
-    return hint.replace('did you mean "', f'did you mean "{os.path.join(folder, "")}' if folder else 'did you mean "')
+    return f'; did you mean "{os.path.join(folder, close[0])}"?' if close else ""
 
 
 def json_object(text: str, option: str) -> dict[str, Any]:
@@ -126,7 +125,7 @@ def json_object(text: str, option: str) -> dict[str, Any]:
     except json.JSONDecodeError as error:
         raise CommandError(
             f"{option} is not JSON at line {error.lineno}, column {error.colno}: {error.msg}; "
-            f"put the whole object in single quotes, such as {option} '{{\"path\": \"a.txt\"}}'"
+            f'put the whole object in single quotes, such as {option} \'{{"path": "a.txt"}}\''
         ) from None
     except RecursionError:
         raise CommandError(f"{option} is nested too deeply") from None

@@ -30,8 +30,7 @@ def run(arguments: argparse.Namespace) -> int:
     reports = [_report(path) for path in arguments.files]
     valid = all(report["valid"] for report in reports)
     if arguments.json:
-        files = [{key: value for key, value in report.items() if key != "disabled"} for report in reports]
-        say_json({"files": files, "valid": valid})
+        say_json({"files": [_published(report) for report in reports], "valid": valid})
     else:
         for report in reports:
             _show(report)
@@ -41,26 +40,39 @@ def run(arguments: argparse.Namespace) -> int:
 def _report(path: str) -> dict[str, Any]:
     from edictum.guard import Edictum
 
-    counts = dict.fromkeys(_TYPES.values(), 0)
-    report = {"file": path, "valid": True, "error": None, "total": 0, "counts": counts, "disabled": 0}
+    report: dict[str, Any] = {"file": path, "counts": dict.fromkeys(_TYPES.values(), 0), "disabled": 0, "problems": []}
     try:
         with reading(path):
             described = Edictum.from_yaml(path, audit_sink=[]).describe()
     except EdictumConfigError as error:
-        return report | {"valid": False, "error": "\n".join(problem_lines(path, error))}
-    for rule in described["rules"]:
-        counts[_TYPES[rule["type"]]] += 1
-    return report | {"total": len(described["rules"]), "disabled": len(described["disabled_rules"])}
+        report["problems"] = problem_lines(path, error)
+    else:
+        for rule in described["rules"]:
+            report["counts"][_TYPES[rule["type"]]] += 1
+        report["disabled"] = len(described["disabled_rules"])
+    report["valid"] = not report["problems"]
+    return report
+
+
+def _published(report: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "file": report["file"],
+        "valid": report["valid"],
+        "error": "\n".join(report["problems"]) or None,
+        "total": sum(report["counts"].values()),
+        "counts": report["counts"],
+    }
 
 
 def _show(report: dict[str, Any]) -> None:
-    path = report["file"]
-    if not report["valid"]:
-        problems = report["error"].split("\n")
-        for problem in problems:
-            say(problem)
+    path, problems = report["file"], report["problems"]
+    for problem in problems:
+        say(problem)
+    if problems:
         say(f"{path}: invalid, {counted(len(problems), 'problem')}")
         return
     counts = ", ".join(f"{number} {name}" for name, number in report["counts"].items() if number)
-    disabled = f", {report['disabled']} disabled" if report["disabled"] else ""
-    say(f"{path}: valid, {counted(report['total'], 'rule')}" + (f" ({counts})" if counts else "") + disabled)
+    line = f"{path}: valid, {counted(sum(report['counts'].values()), 'rule')}"
+    line += f" ({counts})" if counts else ""
+    line += f", {report['disabled']} disabled" if report["disabled"] else ""
+    say(line)

@@ -140,8 +140,8 @@ def decide(plan: ToolPlan, call: ToolCall, counts: Sequence[float], *, recheck: 
         :class:`PreDecision`.
     """
     trace: _Trace | None = None
-    limit = plan.limits.max_attempts
-    if counts[0] > limit.number:
+    if counts[0] > plan.max_attempts:
+        limit = plan.limits.max_attempts
         yield _Trace().over("attempt_limit", "max_attempts", _attempts_text(counts[0] - 1, limit), limit)
         return
     if plan.before and not recheck:
@@ -190,7 +190,8 @@ def decide(plan: ToolPlan, call: ToolCall, counts: Sequence[float], *, recheck: 
         trace = trace or _Trace(plan.passed.contracts_evaluated)
         yield trace.close("block", text, "invalid_tool_name", "tool_name")
         return
-    over = over_limit(plan, counts)
+    full = counts[1] >= plan.max_tool_calls or plan.tool_limits
+    over = over_limit(plan, counts) if full else None
     if over is not None:
         trace = trace or _Trace(plan.passed.contracts_evaluated)
         yield trace.over("operation_limit", *over)

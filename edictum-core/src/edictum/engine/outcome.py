@@ -1,5 +1,8 @@
 """
 The values that go into and come out of a decision.
+
+Nobody changes them once they are made; they are not frozen because a frozen dataclass takes microseconds to
+make.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ from edictum.snapshot import EMPTY
 PreAction: TypeAlias = Literal["allow", "block", "pending_approval"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class PreDecision:
     """
     What is decided about a call before the tool runs.
@@ -56,7 +59,7 @@ class PreDecision:
     clean: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class PostDecision:
     """
     What is decided about a tool's result.
@@ -84,7 +87,7 @@ class PostDecision:
     clean: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Question:
     """
     Something that only the driver can find out, because it calls foreign code.
@@ -93,7 +96,7 @@ class Question:
     subject: CompiledRule | HookRegistration
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Answer:
     """
     What foreign code said.
@@ -111,7 +114,7 @@ class Answer:
     error: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Fired:
     """
     A rule that did not let the call pass.

@@ -134,6 +134,8 @@ class ToolPlan:
         reserved: Those that an execution counts, with their limits.
         passed: The decision when nothing fires; made once because it is the most frequent one.
         reviewed: Likewise for a successful result.
+        max_attempts: The number of ``limits.max_attempts``.
+        max_tool_calls: The number of ``limits.max_tool_calls``.
     """
 
     tool_name: str
@@ -154,6 +156,8 @@ class ToolPlan:
     reserved: tuple[tuple[str, int | None], ...]
     passed: PreDecision
     reviewed: PostDecision
+    max_attempts: int
+    max_tool_calls: int
 
     @property
     def pre(self) -> tuple[CompiledRule, ...]:
@@ -239,6 +243,8 @@ class Planner:
             reserved=tuple((key, limit_of.get(key)) for key in counters[1:]),
             passed=PreDecision("allow", contracts_evaluated=_passed(rules), clean=True),
             reviewed=PostDecision(contracts_evaluated=_passed(post_rules), clean=True),
+            max_attempts=self.limits.max_attempts.number,
+            max_tool_calls=self.limits.max_tool_calls.number,
         )
 
 

@@ -3,7 +3,7 @@ YAML text to plain data, with the position of every value.
 
 The only module that imports ``ruamel.yaml`` (the ``yaml`` extra), and only when YAML is really read.  The tree is
 built here, from parser events, because no stock loader refuses what a ruleset must not contain: duplicate keys,
-aliases, merge keys, tags, directives, keys that are not text, a second document.  Plain scalars are resolved by
+anchors and aliases, merge keys, tags, directives, keys that are not text, a second document.  Plain scalars are resolved by
 the core schema of YAML 1.2 (https://yaml.org/spec/1.2.2/#103-core-schema), so ``yes`` and a date stay text.
 
 Two parsers can produce the events.  The C parser of ``ruamel.yaml.clib`` is about ten times as fast and is tried
@@ -32,8 +32,9 @@ from edictum.ruleset.plain import (
 from edictum.ruleset.problems import quote
 from edictum.ruleset.vocabulary import MAX_DOCUMENT_DEPTH, MAX_DOCUMENT_NODES
 
-# What the two parsers read differently: tabs, explicit keys, a comment glued to a block scalar's header.
-_PURE_ONLY = re.compile(r"\t|(?:^|[\s\-\[{,])\?(?:\s|$)|[|>][-+0-9]*#", re.MULTILINE)
+# What the two parsers read differently: tabs, explicit keys, a comment glued to the header of a block scalar, a block
+# scalar that starts with an empty line, a quoted key without value in a flow collection.
+_PURE_ONLY = re.compile(r"\t|(?:^|[\s\-\[{,])\?(?:\s|$)|[|>][-+0-9]*(?:#| *[\r\n]+ *[\r\n])|[\"'] *:[\\]},]", re.MULTILINE)
 _DIRECTIVE = re.compile(r"(?:^|(?<=\r))%", re.MULTILINE)
 
 _NOT_TEXT_START = frozenset("-+.0123456789~ntfNTF")
@@ -48,6 +49,9 @@ _CONSTANTS: dict[str, bool | float | None] = {
 _INTEGER = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
 _MAX_NUMBER_LENGTH = 1_000  # int() refuses more than 4,300 digits, and no rule needs a thousand
+
+
+_NO_ALIASES = "anchors (&) and aliases (*) are not supported; write the value out wherever it is used"
 
 
 class _RefusedError(Exception):
@@ -98,8 +102,8 @@ def compose(text: str, name: str | None = None) -> Positions:
         if parser is None:
             continue
         try:
-            return _Composer().compose(parser)
-        except (_RefusedError, errors.YAMLError, RecursionError) as error:
+            positions = _Composer().compose(parser)
+                except (_RefusedError, errors.YAMLError, RecursionError) as error:
             if open_parser is _open_pure_parser:
                 raise _as_config_error(error, name) from None
     raise AssertionError("the pure parser always answers")
@@ -183,14 +187,14 @@ class _Composer:
                 plain = event.implicit[0]
                 if not plain or event.value:  # an absent value stands where its key stands
                     place = (mark.line + 1, mark.column + 1)
-                self.refuse_tag(event, place)
+                self.refuse_properties(event, place)
                 self.scalar(event.value, plain, place)
             elif kind is mapping or kind is sequence:
                 place = (mark.line + 1, mark.column + 1)
-                self.refuse_tag(event, place)
+                self.refuse_properties(event, place)
                 self.open({} if kind is mapping else [], place)
             elif kind is events.AliasEvent:
-                raise _RefusedError("aliases are not supported; write the value out", _place(mark))
+                raise _RefusedError(_NO_ALIASES, _place(mark))
             elif kind is events.DocumentStartEvent:
                 self.start_document(_place(mark))
         return Positions(self.root, lambda: self.places)
@@ -201,9 +205,11 @@ class _Composer:
             raise _RefusedError("a second document starts here; give every document its own file", place)
 
     @staticmethod
-    def refuse_tag(event: Any, place: Place) -> None:
+    def refuse_properties(event: Any, place: Place) -> None:
         if event.tag is not None:
             raise _RefusedError("tags are not supported; remove the word that starts with !", place)
+        if event.anchor is not None:
+            raise _RefusedError(_NO_ALIASES, place)
 
     def scalar(self, text: str, plain: bool, place: Place) -> None:
         frame = self.stack[-1] if self.stack else None

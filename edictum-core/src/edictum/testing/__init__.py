@@ -5,6 +5,6 @@ Parts for tests of programs that use edictum; the shared fixtures run with ``pyt
 from __future__ import annotations
 
 # Nothing here imports ``edictum.testing.conformance``: running it with ``-m`` would then load it twice.
-from edictum.testing.conformance_cases import AutoApprovalBackend
+from edictum.testing.approval import AutoApprovalBackend
 
 __all__ = ["AutoApprovalBackend"]

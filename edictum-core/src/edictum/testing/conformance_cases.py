@@ -16,8 +16,6 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 from edictum import (
-    ApprovalDecision,
-    ApprovalRequest,
     ApprovalStatus,
     AuditAction,
     AuditEvent,
@@ -28,6 +26,7 @@ from edictum import (
     MemoryBackend,
     Principal,
 )
+from edictum.testing.approval import AutoApprovalBackend
 from edictum.testing.conformance_format import (
     ERRATA,
     MalformedError,
@@ -75,57 +74,6 @@ class _Seen:
     tags: list[Any] | None = None
     observed: bool = False
     fault: str | None = None
-
-
-class AutoApprovalBackend:
-    """
-    An approval backend that answers every request at once and in the same way.
-
-    Args:
-        status: The answer.
-
-    Attributes:
-        requests: What was asked, in order.
-    """
-
-    def __init__(self, status: ApprovalStatus = ApprovalStatus.APPROVED) -> None:
-        self._status = status
-        self.requests: list[ApprovalRequest] = []
-
-    async def request_approval(
-        self,
-        tool_name: str,
-        tool_args: dict[str, Any],
-        message: str,
-        *,
-        timeout: float = 300,
-        timeout_action: str = "block",
-        principal: Principal | None = None,
-        metadata: dict[str, Any] | None = None,
-        session_id: str | None = None,
-    ) -> ApprovalRequest:
-        """
-        Note the request.
-        """
-        request = ApprovalRequest(
-            str(uuid.uuid4()),
-            tool_name,
-            tool_args,
-            message,
-            timeout,
-            timeout_action,
-            principal,
-            metadata or {},
-            session_id,
-        )
-        self.requests.append(request)
-        return request
-
-    async def wait_for_decision(self, approval_id: str, timeout: float | None = None) -> ApprovalDecision:
-        """
-        Give the answer.
-        """
-        return ApprovalDecision(self._status is ApprovalStatus.APPROVED, "auto", status=self._status)
 
 
 def judge(family: str, case: Any) -> Outcome:
@@ -361,7 +309,7 @@ def _compare(case: Mapping[str, Any], seen: _Seen) -> Outcome:
     if seen.verdict not in erratum.verdicts:
         wanted = " or ".join(erratum.verdicts)
         return Outcome("failed", f"expected {wanted} ({note}), got {seen.verdict}: {seen.message}")
-    return Outcome("passed", erratum=note)
+    return Outcome("passed", erratum=f"{note}; got {seen.verdict}")
 
 
 def _difference(expected: Mapping[str, Any], seen: _Seen) -> str | None:
