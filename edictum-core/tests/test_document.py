@@ -9,13 +9,12 @@ from types import MappingProxyType
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-from strategies import rulesets
-
 from edictum.errors import EdictumConfigError
 from edictum.ruleset import yaml
 from edictum.ruleset.document import MAX_BUNDLE_SIZE, Document, from_mapping, read_document, read_file
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from strategies import rulesets
 
 HAS_YAML = find_spec("ruamel") is not None and find_spec("ruamel.yaml") is not None
 HAS_C_PARSER = HAS_YAML and find_spec("_ruamel_yaml") is not None
@@ -100,12 +99,12 @@ def test_yaml_scalar_is_resolved_by_the_core_schema(written: str, value: Any) ->
 def test_yaml_nan_is_a_number_that_equals_nothing() -> None:
     value = read_document("key: .nan").data["key"]
     assert isinstance(value, float)
-    assert value != value  # noqa: PLR0124
+    assert value != value
 
 
 @needs_yaml
 def test_yaml_keys_in_quotes_may_look_like_numbers() -> None:
-    assert {"1": "a", "true": "b", "<<": "c"} == read_document("'1': a\n\"true\": b\n'<<': c\n").data
+    assert read_document("'1': a\n\"true\": b\n'<<': c\n").data == {"1": "a", "true": "b", "<<": "c"}
 
 
 @needs_yaml
@@ -182,9 +181,9 @@ def test_yaml_depth_limit_is_exact(levels: int, accepted: bool) -> None:
 @needs_yaml
 def test_yaml_more_values_than_allowed_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(yaml, "MAX_DOCUMENT_NODES", 5)
-    assert [1, 2, 3, 4] == read_document("- 1\n- 2\n- 3\n- 4\n").data
+    assert read_document("- 1\n- 2\n- 3\n- 4\n").data == [1, 2, 3, 4]
     line, column, message = refusal("- 1\n- 2\n- 3\n- a: 4\n")
-    assert (4, 3) == (line, column)
+    assert (line, column) == (4, 3)
     assert "values" in message
 
 
@@ -226,7 +225,7 @@ def test_locate_yaml_gives_line_and_column_of_the_value(pure: bool, request: pyt
 
 def test_locate_json_gives_line_and_column_of_the_value() -> None:
     document = read_document('{\n  "a, {": "x]",\r\n  "\\u0062": [1, {"c": null}, [\n] ]\n}\n')
-    assert {"a, {": "x]", "b": [1, {"c": None}, []]} == document.data
+    assert document.data == {"a, {": "x]", "b": [1, {"c": None}, []]}
     places = {
         (): (1, 1),
         ("a, {",): (2, 11),
@@ -240,12 +239,12 @@ def test_locate_json_gives_line_and_column_of_the_value() -> None:
 
 
 def test_locate_mapping_has_no_positions() -> None:
-    assert (None, None) == from_mapping({"a": [1]}).locate(("a", 0))
+    assert from_mapping({"a": [1]}).locate(("a", 0)) == (None, None)
 
 
 @needs_yaml
 def test_locate_single_value_has_no_positions() -> None:
-    assert (None, None) == read_document("just text").locate(("a",))
+    assert read_document("just text").locate(("a",)) == (None, None)
 
 
 # JSON
@@ -255,7 +254,7 @@ def test_json_needs_no_extra(no_yaml: None, tmp_path: Path) -> None:
     path = tmp_path / "rules.json"
     path.write_text('{"a": [1, 2.5, true, null, "é"]}', encoding="utf-8")
     document = read_file(path)
-    assert {"a": [1, 2.5, True, None, "é"]} == document.data
+    assert document.data == {"a": [1, 2.5, True, None, "é"]}
     assert document.source == "rules.json"
 
 
@@ -266,13 +265,13 @@ def test_yaml_without_the_extra_says_what_to_install(no_yaml: None) -> None:
 
 def test_json_with_a_mistake_but_without_the_extra_is_reported_as_json(no_yaml: None) -> None:
     line, column, message = refusal('{"a": 1,\n "b" 2}')
-    assert (2, 6) == (line, column)
+    assert (line, column) == (2, 6)
     assert "not valid JSON" in message
 
 
 @needs_yaml
 def test_text_that_starts_with_a_brace_may_be_yaml() -> None:
-    assert {"a": ["b", 1]} == read_document("{a: [b, 1]} # flow").data
+    assert read_document("{a: [b, 1]} # flow").data == {"a": ["b", 1]}
 
 
 def test_json_file_is_never_read_as_yaml(tmp_path: Path) -> None:
@@ -319,19 +318,19 @@ def test_byte_order_mark_is_accepted_once_and_counts_for_the_digest() -> None:
     raw = b'\xef\xbb\xbf{"a": 1}'
     document = read_document(raw)
     assert ({"a": 1}, hashlib.sha256(raw).hexdigest()) == (document.data, document.digest)
-    assert (1, 1, "U+FEFF") == (*refusal(b"\xef\xbb\xbf" + raw)[:2], "U+FEFF")
+    assert (*refusal(b"\xef\xbb\xbf" + raw)[:2], "U+FEFF") == (1, 1, "U+FEFF")
 
 
 @pytest.mark.parametrize("character", ["\0", "\x07", "\x1b", "\x7f", "\x85", "\u2028", "\u202e", "\u2066", "\ufeff"])
 def test_hidden_character_is_refused_with_its_place(character: str) -> None:
     line, column, message = refusal(f"a: 1\r\nb: x{character}y\n")
-    assert (2, 5) == (line, column)
+    assert (line, column) == (2, 5)
     assert f"U+{ord(character):04X}" in message
 
 
 def test_invalid_utf8_is_refused_with_its_place() -> None:
     line, column, message = refusal("a: é\n".encode() + b"b: \xff")
-    assert (2, 4) == (line, column)
+    assert (line, column) == (2, 4)
     assert "UTF-8" in message
 
 
@@ -378,14 +377,14 @@ def test_mapping_is_copied_into_plain_data() -> None:
     inner = ["x", (1, Word("y"))]
     document = from_mapping(MappingProxyType({Word("a"): inner, "b": True}))
     inner.append("later")
-    assert {"a": ["x", [1, "y"]], "b": True} == document.data
+    assert document.data == {"a": ["x", [1, "y"]], "b": True}
     assert [str, str] == [type(next(iter(document.data))), type(document.data["a"][1][1])]
 
 
 def test_mapping_digest_ignores_the_order_of_keys() -> None:
     expected = hashlib.sha256(b'{"a":1,"b":["\xc3\xa9"]}').hexdigest()
     assert expected == from_mapping({"b": ["é"], "a": 1}).digest
-    assert "given" == from_mapping({}, digest="given").digest
+    assert from_mapping({}, digest="given").digest == "given"
 
 
 @pytest.mark.parametrize(
@@ -444,7 +443,11 @@ PIECES = [
     *("|", "|-\n", "> \n", "|+\n", "|2\n", "?", "? ", "&a ", "*a", "!", "!!str ", "\t", "---\n", "...\n", "@", "`"),
     *("1", "true", "é", "\\n", "''", "\r\n", "\r", "-", "<<", "\U0001f600", "- - ", "{a: 1}", "[a, b]", "\\", "%"),
 ]
-YAML_BASES = [TEXT_WITH_PLACES, '{"a": [1, {"b": "c"}], d: e, f: [g, h: i]}\n', "a: >-\n  x\n\n  y\nb:\n- c\n- d: |\n   e\n"]
+YAML_BASES = [
+    TEXT_WITH_PLACES,
+    '{"a": [1, {"b": "c"}], d: e, f: [g, h: i]}\n',
+    "a: >-\n  x\n\n  y\nb:\n- c\n- d: |\n   e\n",
+]
 
 
 @st.composite

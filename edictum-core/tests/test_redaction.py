@@ -450,7 +450,7 @@ def test_redact_very_long_token_across_the_tail_border_leaves_no_part() -> None:
 
 
 def test_cap_payload_small_record_is_an_equal_copy() -> None:
-    record = {"tool_name": "T", "tool_args": {"a": 1}, "reason": None, "hooks_evaluated": []}
+    record: dict[str, Any] = {"tool_name": "T", "tool_args": {"a": 1}, "reason": None, "hooks_evaluated": []}
 
     capped = POLICY.cap_payload(record)
 

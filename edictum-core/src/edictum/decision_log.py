@@ -16,7 +16,7 @@ from edictum.engine.outcome import PostDecision, PreDecision
 from edictum.redaction import RedactionPolicy
 from edictum.session import validate_session_id
 from edictum.sinks import CollectingAuditSink
-from edictum.snapshot import FrozenDict
+from edictum.snapshot import FrozenDict, FrozenList
 from edictum.tool_call import Principal, ToolCall
 
 logger = logging.getLogger(__name__)
@@ -25,6 +25,8 @@ MAX_REASON = 1_000
 MAX_RECORDS = 100
 MAX_RECORD_CHARS = 12_000
 FEW_RECORDS = 8  # messages of so few are small by their own limit
+
+NO_RECORDS = FrozenList()
 
 _NOTHING: Mapping[str, Any] = {}
 
@@ -278,7 +280,7 @@ class CallLog:
             None,
             None,
             None,
-            [],
+            NO_RECORDS,
             records,
             None,
             None,

@@ -55,38 +55,35 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if argv is None else argv)
     try:
-        code = _guarded(words)
-        # Now rather than at shutdown, where a broken pipe could not be silenced.
-        if sys.stdout is not None:
-            sys.stdout.flush()
+        return _guarded(words)
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
         _discard_output()
         return BROKEN_PIPE
-    return code
 
 
 def _guarded(words: list[str]) -> int:
     try:
-        return _run(words)
+        code = _run(words)
+        # Now rather than at shutdown, where a failure could only be printed by the interpreter.
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        return code
     except CommandError as error:
-        _report(words, error)
-        return error.code
+        return _report(words, error)
     except BrokenPipeError:
         raise
+    except OSError as error:
+        _discard_output_if_broken()
+        return _report(words, CommandError(f"reading or writing failed: {error.strerror or error}"))
     except Exception as error:
         if os.environ.get("EDICTUM_DEBUG") == "1":
             import traceback
 
             traceback.print_exc()
-        _report(
-            words,
-            CommandError(
-                f"internal error: {type(error).__name__}: {error}", "set EDICTUM_DEBUG=1 to see where it happened"
-            ),
-        )
-        return USAGE_ERROR
+        what = f"internal error: {type(error).__name__}: {error}"
+        return _report(words, CommandError(what, "set EDICTUM_DEBUG=1 to see where it happened"))
 
 
 def _run(words: list[str]) -> int:
@@ -124,21 +121,28 @@ def _unknown_command(word: str) -> NoReturn:
     raise CommandError(f"unknown command {quote(word)}{hint}")
 
 
-def _report(words: list[str], error: CommandError) -> None:
+def _report(words: list[str], error: CommandError) -> int:
     if "--json" in words:
         complain_json(error)
     else:
         complain(error)
+    return error.code
+
+
+def _discard_output_if_broken() -> None:
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError, AttributeError):
+        _discard_output()
 
 
 def _discard_output() -> None:
     """
     Let what is still buffered go nowhere instead of failing again when the interpreter ends.
     """
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, stream.fileno())
-            os.close(nowhere)
-        except (OSError, ValueError, AttributeError):
-            continue  # closed, absent, or replaced by an object that is not a file
+    try:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+    except (OSError, ValueError, AttributeError):
+        return  # closed, absent, or replaced by an object that is not a file

@@ -3,8 +3,9 @@ YAML text to plain data, with the position of every value.
 
 The only module that imports ``ruamel.yaml`` (the ``yaml`` extra), and only when YAML is really read.  The tree is
 built here, from parser events, because no stock loader refuses what a ruleset must not contain: duplicate keys,
-anchors and aliases, merge keys, tags, directives, keys that are not text, a second document.  Plain scalars are resolved by
-the core schema of YAML 1.2 (https://yaml.org/spec/1.2.2/#103-core-schema), so ``yes`` and a date stay text.
+anchors and aliases, merge keys, tags, directives, keys that are not text, a second document.  Plain scalars are
+resolved by the core schema of YAML 1.2 (https://yaml.org/spec/1.2.2/#103-core-schema), so ``yes`` and a date stay
+text.
 
 Two parsers can produce the events.  The C parser of ``ruamel.yaml.clib`` is about ten times as fast and is tried
 first where it is installed; the pure one decides about every text that the C parser or the composer refuses, and
@@ -34,7 +35,9 @@ from edictum.ruleset.vocabulary import MAX_DOCUMENT_DEPTH, MAX_DOCUMENT_NODES
 
 # What the two parsers read differently: tabs, explicit keys, a comment glued to the header of a block scalar, a block
 # scalar that starts with an empty line, a quoted key without value in a flow collection.
-_PURE_ONLY = re.compile(r"\t|(?:^|[\s\-\[{,])\?(?:\s|$)|[|>][-+0-9]*(?:#| *[\r\n]+ *[\r\n])|[\"'] *:[\\]},]", re.MULTILINE)
+_PURE_ONLY = re.compile(
+    r"\t|(?:^|[\s\-\[{,])\?(?:\s|$)|[|>][-+0-9]*(?:#| *[\r\n]+ *[\r\n])|[\"'] *:[\\]},]", re.MULTILINE
+)
 _DIRECTIVE = re.compile(r"(?:^|(?<=\r))%", re.MULTILINE)
 
 _NOT_TEXT_START = frozenset("-+.0123456789~ntfNTF")
@@ -97,16 +100,28 @@ def compose(text: str, name: str | None = None) -> Positions:
         raise _as_config_error(
             _RefusedError("YAML directives are not supported; remove the line that starts with %", (line, 1)), name
         )
-    for open_parser in (_open_c_parser, _open_pure_parser):
-        parser = open_parser(text)
-        if parser is None:
-            continue
-        try:
-            positions = _Composer().compose(parser)
-                except (_RefusedError, errors.YAMLError, RecursionError) as error:
-            if open_parser is _open_pure_parser:
-                raise _as_config_error(error, name) from None
-    raise AssertionError("the pure parser always answers")
+    positions = _compose_fast(text, errors.YAMLError)
+    if positions is not None:
+        return positions
+    try:
+        return _Composer().compose(_open_pure_parser(text))
+    except (_RefusedError, errors.YAMLError, RecursionError) as error:
+        raise _as_config_error(error, name) from None
+
+
+def _compose_fast(text: str, yaml_error: type[Exception]) -> Positions | None:
+    """
+    What the C parser makes of the text, or None when the pure parser has to say.
+    """
+    parser = _open_c_parser(text)
+    if parser is None:
+        return None
+    try:
+        positions = _Composer().compose(parser)
+    except (_RefusedError, yaml_error):
+        return None
+    # Every document of ours is a mapping; about the ends of a lone scalar the parsers disagree.
+    return positions if type(positions.root) is dict else None
 
 
 def _open_c_parser(text: str) -> Any:

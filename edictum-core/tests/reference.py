@@ -1,0 +1,399 @@
+"""
+What a ruleset means, worked out slowly and literally from its plain data.
+
+Nothing is imported from the package and nothing is compiled or remembered: each function says one sentence of the
+rules for people in code.  Tests compare the package with it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Any
+
+Data = dict[str, Any]
+
+TRUE, FALSE, ERROR = "true", "false", "error"
+NO_OUTPUT = object()
+LONGEST_SEARCHED_TEXT = 1_000_000
+
+
+@dataclass(frozen=True)
+class Call:
+    """
+    One tool call; ``principal`` is a map of its fields, ``output`` what the tool returns.
+    """
+
+    tool: str
+    args: Data = field(default_factory=dict)
+    principal: Data | None = None
+    environment: str = "production"
+    metadata: Data = field(default_factory=dict)
+    env: dict[str, str] = field(default_factory=dict)
+    output: Any = NO_OUTPUT
+
+
+# --- expressions ---------------------------------------------------------------------------------
+
+
+def verdict(when: Data, call: Call) -> str:
+    """
+    ``true``, ``false`` or ``error``.
+    """
+    ((key, inner),) = when.items()
+    if key == "all":
+        for item in inner:
+            found = verdict(item, call)
+            if found != TRUE:
+                return found
+        return TRUE
+    if key == "any":
+        for item in inner:
+            found = verdict(item, call)
+            if found != FALSE:
+                return found
+        return FALSE
+    if key == "not":
+        return {TRUE: FALSE, FALSE: TRUE, ERROR: ERROR}[verdict(inner, call)]
+    ((operator, operand),) = inner.items()
+    return leaf_verdict(key, operator, operand, call)
+
+
+def leaf_verdict(selector: str, operator: str, operand: Any, call: Call) -> str:
+    value = select(selector, call)
+    if operator == "exists":
+        return TRUE if (value is not None) == operand else FALSE
+    if value is None:
+        return FALSE
+    if selector == "output.text":
+        return first_match(operator, texts_of(call.output), operand)
+    if selector.startswith("env."):
+        raw = call.env[selector.removeprefix("env.")]
+        if operator in ("equals", "in"):
+            return first_match(operator, [raw, value], operand)
+        if operator in ("not_equals", "not_in"):
+            either = first_match(operator.removeprefix("not_"), [raw, value], operand)
+            return FALSE if either == TRUE else TRUE
+    return test(operator, value, operand)
+
+
+def first_match(operator: str, values: Iterable[Any], operand: Any) -> str:
+    for value in values:
+        found = test(operator, value, operand)
+        if found != FALSE:
+            return found
+    return FALSE
+
+
+def test(operator: str, value: Any, operand: Any) -> str:
+    """
+    One operator on a value that is there.
+    """
+    if operator in EQUALITY:
+        return TRUE if EQUALITY[operator](value, operand) else FALSE
+    if operator in TEXT:
+        if not isinstance(value, str):
+            return ERROR
+        if operator.startswith("matches") and len(value) > LONGEST_SEARCHED_TEXT:
+            return ERROR
+        return TRUE if TEXT[operator](value, operand) else FALSE
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or math.isnan(value):
+        return ERROR
+    return TRUE if NUMERIC[operator](value, operand) else FALSE
+
+
+def alike(left: Any, right: Any) -> bool:
+    return bool(with_type(left) == with_type(right))
+
+
+def with_type(value: Any) -> Any:
+    """
+    The value with its kind beside it, so that ``==`` tells ``True`` from ``1`` at every depth.
+    """
+    if isinstance(value, bool):
+        return ("bool", value)
+    if isinstance(value, (int, float)):
+        return ("number", value)
+    if isinstance(value, (list, tuple)):
+        return ("list", [with_type(item) for item in value])
+    if isinstance(value, Mapping):
+        return ("map", {key: with_type(item) for key, item in value.items()})
+    return ("other", value)
+
+
+EQUALITY: dict[str, Callable[[Any, Any], bool]] = {
+    "equals": alike,
+    "not_equals": lambda value, operand: not alike(value, operand),
+    "in": lambda value, operand: any(alike(value, item) for item in operand),
+    "not_in": lambda value, operand: not any(alike(value, item) for item in operand),
+}
+TEXT: dict[str, Callable[[str, Any], bool]] = {
+    "contains": lambda value, operand: operand in value,
+    "contains_any": lambda value, operand: any(item in value for item in operand),
+    "starts_with": lambda value, operand: value.startswith(operand),
+    "ends_with": lambda value, operand: value.endswith(operand),
+    "matches": lambda value, operand: re.search(operand, value) is not None,
+    "matches_any": lambda value, operand: any(re.search(item, value) for item in operand),
+}
+NUMERIC: dict[str, Callable[[float, float], bool]] = {
+    "gt": lambda value, operand: value > operand,
+    "gte": lambda value, operand: value >= operand,
+    "lt": lambda value, operand: value < operand,
+    "lte": lambda value, operand: value <= operand,
+}
+
+
+# --- selectors -----------------------------------------------------------------------------------
+
+
+def select(selector: str, call: Call) -> Any:
+    """
+    The value that a selector names; None when it is missing.
+    """
+    root, _, rest = selector.partition(".")
+    path = rest.split(".")
+    if selector == "environment":
+        return call.environment
+    if selector == "tool.name":
+        return call.tool
+    if root == "args":
+        return step_down(call.args, path)
+    if root == "metadata":
+        return step_down(call.metadata, path)
+    if root == "principal":
+        return step_down(call.principal, path)
+    if root == "env":
+        return coerced(call.env.get(rest))
+    if selector == "output.text":
+        return texts_of(call.output)[0] if call.output is not None else None
+    assert root == "result", selector
+    return result_field(call.output, path)
+
+
+def step_down(value: Any, path: list[str]) -> Any:
+    for step in path:
+        if not isinstance(value, Mapping) or step not in value:
+            return None
+        value = value[step]
+    return value
+
+
+def result_field(output: Any, path: list[str]) -> Any:
+    if isinstance(output, Mapping):
+        return step_down(output, path)
+    if isinstance(output, str):
+        return output if path == ["output"] else None
+    if dataclasses.is_dataclass(output) and not isinstance(output, type):
+        fields = {item.name: getattr(output, item.name) for item in dataclasses.fields(output)}
+        return step_down(fields, path)
+    return output if path == ["value"] else None
+
+
+def texts_of(output: Any) -> list[str]:
+    if isinstance(output, (bytes, bytearray)):
+        return [output.decode("utf-8", "replace")]
+    if isinstance(output, (dict, list, tuple)):
+        return [str(output), json.dumps(output, ensure_ascii=False, separators=(",", ":"), default=str)]
+    return [str(output)]
+
+
+def coerced(text: str | None) -> Any:
+    if text is None:
+        return None
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    for kind in (int, float):
+        try:
+            number = kind(text)
+        except ValueError:
+            continue
+        return number if math.isfinite(number) else text
+    return text
+
+
+# --- rules ---------------------------------------------------------------------------------------
+
+
+def concerning(ruleset: Data, kind: str, tool: str) -> list[Data]:
+    """
+    The enabled rules of one type that concern a tool, in document order.
+    """
+    found = []
+    for rule in ruleset["rules"]:
+        if rule["type"] == kind and rule.get("enabled", True):
+            patterns = rule.get("tools") or [rule.get("tool", "*")]
+            if any(fnmatchcase(tool, pattern) for pattern in patterns):
+                found.append(rule)
+    return found
+
+
+def observed(ruleset: Data, rule: Data) -> bool:
+    return bool(rule.get("mode", ruleset["defaults"]["mode"]) == "observe")
+
+
+@dataclass
+class Evaluation:
+    """
+    What a dry run says; ``rules`` has (id, verdict, whether it is only observed) for each rule.
+    """
+
+    decision: str
+    rules: list[tuple[str, str, bool]]
+    block_reasons: list[str]
+    warn_reasons: list[str]
+    would_ask: bool
+    policy_error: bool
+
+
+def evaluate(ruleset: Data, call: Call) -> Evaluation:
+    """
+    Judge every pre rule, and every post rule when there is an output.
+    """
+    post = [] if call.output is NO_OUTPUT or call.output is None else concerning(ruleset, "post", call.tool)
+    judged = [(rule, verdict(rule["when"], call)) for rule in [*concerning(ruleset, "pre", call.tool), *post]]
+    counted = [(rule, found) for rule, found in judged if found != FALSE and not observed(ruleset, rule)]
+    before = [rule["then"] for rule, _ in counted if rule["type"] == "pre"]
+    after = [rule["then"] for rule, _ in counted if rule["type"] == "post"]
+    return Evaluation(
+        decision="block" if before else "warn" if after else "allow",
+        rules=[(rule["id"], found, observed(ruleset, rule)) for rule, found in judged],
+        block_reasons=[then["message"] for then in before],
+        warn_reasons=[then["message"] for then in after],
+        would_ask=bool(before) and all(then["action"] == "ask" for then in before),
+        policy_error=any(found == ERROR for _, found in counted),
+    )
+
+
+# --- running calls in a session ------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Options:
+    """
+    How the guard is made; ``approval`` is the answer of every person, None when nobody can be asked.
+    """
+
+    mode: str | None = None
+    limits: Data | None = None
+    approval: str | None = None
+
+
+@dataclass
+class Outcome:
+    """
+    What happens to one call: whether the tool runs, who decided, and the events with the names on them.
+    """
+
+    executed: bool
+    source: str | None = None
+    name: str | None = None
+    policy_error: bool = False
+    events: list[tuple[str, str | None]] = field(default_factory=list)
+    asked: tuple[str, ...] = ()
+    timeout: tuple[int, str] | None = None
+
+
+class Session:
+    """
+    A guard and one session of it.
+    """
+
+    def __init__(self, ruleset: Data, options: Options) -> None:
+        self.ruleset = ruleset
+        self.options = options
+        self.attempts = 0
+        self.executions: list[str] = []
+
+    def run(self, call: Call) -> Outcome:
+        """
+        Decide about a call, ask if need be, run the tool, count.
+        """
+        outcome = self._decide(call)
+        self.attempts += 1
+        if outcome.executed:
+            outcome.events.append(("call_executed", None))
+            self.executions.append(call.tool)
+        return outcome
+
+    def _decide(self, call: Call) -> Outcome:
+        observing = (self.options.mode or self.ruleset["defaults"]["mode"]) == "observe"
+        muted, block, asking = self._look_for_block(call)
+        events: list[tuple[str, str | None]] = [("call_would_deny", rule_id) for rule_id in muted]
+        if block is not None:
+            source, name, trouble = block
+            events.append(("call_would_deny" if observing else "call_denied", name))
+            return Outcome(observing, source, name, trouble, events)
+        if not asking:
+            return Outcome(True, events=[*events, ("call_allowed", None)])
+        first, found = asking[0]
+        name = first["id"]
+        outcome = Outcome(True, "yaml_precondition", name, found == ERROR, events)
+        if observing:
+            events.append(("call_would_deny", name))
+            return outcome
+        if self.options.approval is None:
+            events.append(("call_denied", name))
+            outcome.executed = False
+            return outcome
+        rules = [rule["then"] for rule, _ in asking]
+        patient = all(timeout_action(then) == "allow" for then in rules)
+        outcome.asked = tuple(rule["id"] for rule, _ in asking)
+        outcome.timeout = (min(then.get("timeout", 300) for then in rules), "allow" if patient else "block")
+        answer = {"approved": "granted", "denied": "denied", "timeout": "timeout"}[self.options.approval]
+        events += [("call_approval_requested", name), (f"call_approval_{answer}", name)]
+        outcome.executed = answer == "granted" or (answer == "timeout" and patient)
+        return outcome
+
+    def _look_for_block(self, call: Call) -> tuple[list[str], tuple[str, str, bool] | None, list[tuple[Data, str]]]:
+        """
+        The observed rules that fire, the first block with its source and name, and the rules that ask.
+        """
+        muted: list[str] = []
+        asking: list[tuple[Data, str]] = []
+        if self.attempts >= self._number("max_attempts", 500):
+            return muted, ("attempt_limit", "max_attempts", False), asking
+        for rule in concerning(self.ruleset, "pre", call.tool):
+            found = verdict(rule["when"], call)
+            if found == FALSE:
+                continue
+            if observed(self.ruleset, rule):
+                muted.append(rule["id"])
+            elif rule["then"]["action"] == "ask":
+                asking.append((rule, found))
+            else:
+                return muted, ("yaml_precondition", rule["id"], found == ERROR), asking
+        for rule in concerning(self.ruleset, "session", call.tool):
+            limits = rule["limits"]
+            over = len(self.executions) >= limits.get("max_tool_calls", math.inf)
+            if over or self.attempts >= limits.get("max_attempts", math.inf):
+                if not observed(self.ruleset, rule):
+                    return muted, ("yaml_session", rule["id"], False), asking
+                muted.append(rule["id"])
+        if len(self.executions) >= self._number("max_tool_calls", 200):
+            return muted, ("operation_limit", "max_tool_calls", False), asking
+        for limits in self._all_limits():
+            for pattern, number in limits.get("max_calls_per_tool", {}).items():
+                count = sum(fnmatchcase(tool, pattern) for tool in self.executions)
+                if fnmatchcase(call.tool, pattern) and count >= number:
+                    return muted, ("operation_limit", f"max_calls_per_tool:{call.tool}", False), asking
+        return muted, None, asking
+
+    def _all_limits(self) -> list[Data]:
+        rules = [rule for rule in self.ruleset["rules"] if rule["type"] == "session" and rule.get("enabled", True)]
+        enforced = [rule["limits"] for rule in rules if not observed(self.ruleset, rule)]
+        return ([self.options.limits] if self.options.limits is not None else []) + enforced
+
+    def _number(self, name: str, default: int) -> int:
+        """
+        The strictest number that anybody gives; the default only when nobody does.
+        """
+        return min((limits[name] for limits in self._all_limits() if name in limits), default=default)
+
+
+def timeout_action(then: Data) -> str:
+    return str(then.get("timeout_action", then.get("timeout_effect", "block")))
