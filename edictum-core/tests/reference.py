@@ -79,18 +79,18 @@ def leaf_verdict(selector: str, operator: str, operand: Any, call: Call) -> str:
         if operator in ("not_equals", "not_in"):
             either = first_match(operator.removeprefix("not_"), [raw, value], operand)
             return FALSE if either == TRUE else TRUE
-    return test(operator, value, operand)
+    return operator_verdict(operator, value, operand)
 
 
 def first_match(operator: str, values: Iterable[Any], operand: Any) -> str:
     for value in values:
-        found = test(operator, value, operand)
+        found = operator_verdict(operator, value, operand)
         if found != FALSE:
             return found
     return FALSE
 
 
-def test(operator: str, value: Any, operand: Any) -> str:
+def operator_verdict(operator: str, value: Any, operand: Any) -> str:
     """
     One operator on a value that is there.
     """

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from guards import READ, AsyncTool, Tool, actions, ask, events_of, guard_of, post, pre, ruleset, run, trace
+from guards import AsyncTool, Tool, actions, ask, events_of, guard_of, post, pre, run, session_rule, trace
 
-from edictum import Edictum, EdictumDenied, EdictumToolError, Finding, HookRegistration, Principal, RunResult, ToolCall
+from edictum import EdictumDenied, EdictumToolError, Finding, HookRegistration, Principal, RunResult, ToolCall
 
 SIGN = "\u26a0\ufe0f "
 
@@ -335,7 +335,7 @@ def test_run_invalid_session_id_is_an_error_of_the_caller(session_id: str) -> No
 
 def test_run_counts_each_session_for_itself() -> None:
     async def main() -> None:
-        guard = guard_of(pre(tool="rm"), tools=READ)
+        guard = guard_of(pre(tool="rm"))
         first, second = guard.session("s1"), guard.session()
         await first.run("read", {}, Tool())
         with pytest.raises(EdictumDenied):
@@ -351,18 +351,13 @@ def test_run_counts_each_session_for_itself() -> None:
 
 def test_run_in_parallel_never_exceeds_a_limit() -> None:
     async def main() -> list[object]:
-        guard = Edictum.from_bundle_dict(
-            ruleset({"id": "few", "type": "session", "limits": {"max_tool_calls": 3}, "then": LIMIT})
-        )
+        guard = guard_of(session_rule(limits={"max_tool_calls": 3}))
         return await asyncio.gather(*(guard.run("read", {}, tool) for _ in range(8)), return_exceptions=True)
 
     tool = AsyncTool()
     outcomes = asyncio.run(main())
     assert outcomes.count("done") == len(tool.calls) == 3
     assert sum(isinstance(outcome, EdictumDenied) for outcome in outcomes) == 5
-
-
-LIMIT = {"action": "block", "message": "enough"}
 
 
 def test_async_guard_as_context_manager_closes_its_sinks() -> None:

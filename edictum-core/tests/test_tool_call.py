@@ -19,7 +19,6 @@ import pytest
 from edictum import (
     Edictum,
     EdictumDenied,
-    EdictumToolError,
     Principal,
     SideEffect,
     ToolCall,
@@ -28,7 +27,7 @@ from edictum import (
     create_tool_call,
 )
 from edictum.tool_call import new_call_id
-from parts import actions, pre_rule, ruleset
+from guards import actions, ask, guard_of, pre
 
 SOURCE = Path(edictum.__file__).parents[1]
 
@@ -201,7 +200,7 @@ def test_tool_call_args_of_the_greatest_depth_are_taken() -> None:
     assert nested(100) == create_tool_call("read", nested(100)).args
 
 
-@pytest.mark.parametrize("args", [cyclic(), nested(101), ["no", "mapping"], None], ids=["cyclic", "deep", "list", "None"])
+@pytest.mark.parametrize("args", [cyclic(), nested(101), ["no", "map"], None], ids=["cyclic", "deep", "list", "None"])
 def test_run_unreadable_args_are_a_block_with_an_event(args: Any) -> None:
     ran: list[object] = []
     guard = Edictum()
@@ -345,8 +344,8 @@ def test_run_invalid_name_is_a_block_with_an_event(name: str) -> None:
 
 @pytest.mark.parametrize("name_policy", ["strict", "lenient"])
 def test_run_invalid_name_is_blocked_by_a_rule_first(name_policy: str) -> None:
-    document = ruleset(pre_rule("no-env", {"args.path": {"contains": ".env"}}, tool="read*"))
-    guard = Edictum.from_bundle_dict(document, name_policy=name_policy)
+    rule = pre("no-env", tool="read*", when={"args.path": {"contains": ".env"}})
+    guard = guard_of(rule, name_policy=name_policy)
 
     with pytest.raises(EdictumDenied) as caught:
         asyncio.run(guard.run("read/../x", {"path": "/.env"}, lambda path: path))
@@ -363,11 +362,8 @@ def test_run_invalid_name_with_lenient_policy_passes(name: str) -> None:
 
 
 def test_run_invalid_name_is_blocked_before_anyone_is_asked() -> None:
-    document = ruleset(pre_rule("ask", {"args.x": {"exists": True}}, action="ask"))
-    guard = Edictum.from_bundle_dict(document)
-
     with pytest.raises(EdictumDenied) as caught:
-        asyncio.run(guard.run("a/b", {"x": 1}, lambda x: x))
+        asyncio.run(guard_of(ask()).run("a/b", {}, lambda: 1))
 
     assert caught.value.decision_source == "invalid_tool_name"
 

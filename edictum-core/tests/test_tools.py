@@ -10,7 +10,7 @@ import pytest
 from edictum import BashClassifier, Edictum, EdictumConfigError, SideEffect, ToolRegistry
 from hypothesis import example, given
 from hypothesis import strategies as st
-from parts import ruleset
+from guards import ruleset
 
 READ, IRREVERSIBLE = SideEffect.READ, SideEffect.IRREVERSIBLE
 
@@ -101,10 +101,7 @@ def test_registry_shell_glob_concerns_the_tools_it_matches() -> None:
 
 
 def test_guard_tools_win_over_the_ruleset() -> None:
-    document = ruleset(
-        {"id": "limit", "type": "session", "limits": {"max_attempts": 9}, "then": {"action": "block", "message": "m"}},
-        tools={"a": {"side_effect": "write"}, "mcp_*": {"side_effect": "read", "idempotent": True}},
-    )
+    document = ruleset(tools={"a": {"side_effect": "write"}, "mcp_*": {"side_effect": "read", "idempotent": True}})
     guard = Edictum.from_bundle_dict(document, tools={"a": {"side_effect": "pure"}, "b": {}})
 
     found = [guard.tool_registry.classify(name) for name in ("a", "b", "mcp_x")]
@@ -135,8 +132,8 @@ def base_rule(command: str) -> SideEffect:
 
 
 WORDS = st.sampled_from(
-    "-delete -exec -ok -fprint -fls -D -d -m -l --list -n -a -v add remove show get-url -s --set 0101 --output=x a.txt . "
-    "-o -C --pre=x -R '' \"q\" \\".split()
+    "-delete -exec -ok -fprint -fls -D -d -m -l --list -n -a -v add remove show get-url -s --set 0101 --output=x a.txt "
+    ". -o -C --pre=x -R '' \"q\" \\".split()
 )
 PIECES = st.one_of(st.sampled_from(OPERATORS), st.sampled_from(["&", " & ", "\t", "'", '"', "\\", "\x0b", "\u2028"]))
 COMMANDS = st.builds(
@@ -204,7 +201,7 @@ def test_classifier_harmless_command_reads(command: str) -> None:
         "git branch -D x", "git branch -d x", "git branch -m a b", "git branch new", "git branch -f x y",
         "git branch --delete x", "git branch -v new", "git branch -u origin/x",
         "git tag v1", "git tag -d v1", "git tag -a v1 -m x", "git tag -f v1", "git tag -n -d v1", "git tag -s v1",
-        "git remote add o u", "git remote remove o", "git remote set-url o u", "git remote rename a b", "git remote prune o",
+        "git remote add o u", "git remote remove o", "git remote set-url o u", "git remote prune o",
         "git log --output=x", "git diff --output x", "git show --ext-diff", "git diff --textconv",
         "date -s 2020-01-01", "date --set=2020-01-01", "date --set 2020", "date --se=2020", "date 010100002020",
         "less x", "less", "more x", "more",

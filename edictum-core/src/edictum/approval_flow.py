@@ -13,7 +13,6 @@ from edictum.approval import ApprovalBackend, ApprovalDecision, ApprovalRequest,
 from edictum.audit import AuditAction
 from edictum.decision_log import CallLog
 from edictum.engine.outcome import PreDecision
-from edictum.pipeline import settled
 from edictum.refusal import Refusal, by_unwritten_log
 from edictum.snapshot import fingerprint, thaw
 from edictum.tool_call import ToolCall
@@ -56,16 +55,10 @@ async def obtain_approval(
     try:
         request = await _request(backend, guard, call, decision, binding)
         facts["approval_id"] = request.approval_id
-        await settled(
-            log.write(
-                AuditAction.CALL_APPROVAL_REQUESTED,
-                decision=decision,
-                source=source,
-                name=name,
-                reason=message,
-                metadata=facts,
-            )
-        )
+        event = AuditAction.CALL_APPROVAL_REQUESTED
+        pending = log.write(event, decision=decision, source=source, name=name, reason=message, metadata=facts)
+        if pending is not None:
+            await pending
         asked_at = guard._clock.monotonic()
         answer = await _answer(backend, request, decision.approval_timeout)
         facts["waited_ms"] = round((guard._clock.monotonic() - asked_at) * 1000)
@@ -80,10 +73,8 @@ async def obtain_approval(
     action, refused = _read(answer, decision)
     if refused is not None:
         raise Refusal(source, name, refused, decision=decision, action=action, metadata=facts)
-    taken = await settled(
-        log.write(action, decision=decision, source=source, name=name, reason=message, metadata=facts)
-    )
-    if not taken and guard._audit_failure == "block":
+    pending = log.write(action, decision=decision, source=source, name=name, reason=message, metadata=facts)
+    if pending is not None and not await pending and guard._audit_failure == "block":
         raise by_unwritten_log(decision)
     if guard._state.policy_version != policy_version:
         text = "The ruleset changed while the approval was pending, so the call is blocked. Make it again."

@@ -14,7 +14,7 @@ import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 SCHEMA_VERSION = "0.4.0"
 
@@ -77,6 +77,13 @@ def canonical_action(value: AuditAction | str) -> str:
     """
     action = AuditAction(value)
     return _CANONICAL.get(action, str(action))
+
+
+EventParts: TypeAlias = tuple[datetime, tuple[Any, ...], tuple[Any, ...]]
+"""
+An event that nobody has read yet: its time, the fields of :class:`AuditEvent` from ``run_id`` to ``principal``,
+which all events of a call share, and those that follow.
+"""
 
 
 def _now() -> datetime:
@@ -157,6 +164,14 @@ class AuditEvent:
     metadata: dict[str, Any] | None = None
     observed_action: str | None = None
     warnings: list[Any] | None = None
+
+    @classmethod
+    def from_parts(cls, parts: EventParts) -> AuditEvent:
+        """
+        Build the event from what a guard noted about it.
+        """
+        timestamp, call, rest = parts
+        return cls(SCHEMA_VERSION, timestamp, *call, *rest)
 
     def to_dict(self) -> dict[str, Any]:
         """

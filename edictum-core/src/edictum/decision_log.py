@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from edictum.audit import SCHEMA_VERSION, AuditAction, AuditEvent, AuditSink
+from edictum.audit import AuditAction, AuditEvent, AuditSink, EventParts
 from edictum.clock import Clock
 from edictum.engine.outcome import PostDecision, PreDecision
 from edictum.redaction import RedactionPolicy
@@ -45,30 +45,25 @@ class DecisionLog:
 
     Attributes:
         failures: How many events a sink refused.
+        collect: Takes an event at once; None when sinks must be awaited.
     """
 
     def __init__(self, sink: AuditSink, redaction: RedactionPolicy, clock: Clock) -> None:
         self._sink = sink
         # The usual sink of a guard without others takes events without waiting.
-        self._collect = sink.collect if type(sink) is CollectingAuditSink else None
+        self.collect = sink.collect if type(sink) is CollectingAuditSink else None
         self._redaction = redaction
         self._now = clock.now
         self._last_principal: tuple[Principal, dict[str, Any]] | None = None
         self.failures = 0
 
-    def put(self, event: AuditEvent) -> bool | Awaitable[bool]:
+    async def send(self, event: AuditEvent) -> bool:
         """
         Give an event to the sinks.
 
         Returns:
-            True when they have it, else an awaitable of whether all of them took it.
+            Whether all of them took it.
         """
-        if self._collect is not None:
-            self._collect(event)
-            return True
-        return self._send(event)
-
-    async def _send(self, event: AuditEvent) -> bool:
         try:
             await self._sink.emit(event)
         except Exception:
@@ -162,57 +157,79 @@ class CallLog:
         mode: Mode of the guard.
 
     Attributes:
-        events: What was written, in order.
+        written: What was written, in order; not yet built where no sink needed it.
         attempts: Attempts of the session, this call included; kept up to date by the governed call.
         executions: Executions of the session.
     """
 
-    __slots__ = ("_args", "_call", "_log", "_mode", "_policy_version", "attempts", "events", "executions")
+    __slots__ = ("_fields", "_log", "_mode", "_notes", "_policy_version", "attempts", "executions", "written")
 
     def __init__(self, log: DecisionLog, call: ToolCall, policy_version: str | None, mode: str) -> None:
         self._log = log
-        self._call = call
-        self._policy_version = policy_version
         self._mode = mode
-        self._args = log.args(call)
-        self.events: list[AuditEvent] = []
-        self.attempts = 0
-        self.executions = 0
+        self._policy_version = policy_version
+        self._notes = call.notes
+        run_id = call.run_id
+        # What all events of the call share, from ``run_id`` to ``principal``.
+        self._fields = (
+            run_id,
+            call.call_id,
+            call.call_index,
+            call.parent_call_id,
+            run_id,
+            _parent_session(call) if call.metadata else None,
+            call.tool_name,
+            log.args(call),
+            call.side_effect,
+            call.environment,
+            log.principal(call.principal) if call.principal is not None else None,
+        )
+        self.written: list[AuditEvent | EventParts] = []
+        self.attempts: float = 0
+        self.executions: float = 0
 
-    # The three that follow return True when the sinks have taken the event, else what must be awaited.
+    @property
+    def events(self) -> list[AuditEvent]:
+        """
+        What was written, in order.
+        """
+        return [part if isinstance(part, AuditEvent) else AuditEvent.from_parts(part) for part in self.written]
 
-    def allowed(self, decision: PreDecision) -> bool | Awaitable[bool]:
+    # The three that follow return None when the sinks have taken the event, else what must be awaited for it.
+
+    def allowed(self, decision: PreDecision) -> Awaitable[bool] | None:
         """
         Write that the call may run.
         """
+        log = self._log
+        hooks = log.records(decision.hooks_evaluated) if decision.hooks_evaluated else NO_RECORDS
         records = decision.contracts_evaluated
-        event = self._event(AuditAction.CALL_ALLOWED, records if decision.clean else self._log.records(records))
-        if decision.hooks_evaluated:
-            event.hooks_evaluated = self._log.records(decision.hooks_evaluated)
-        self.events.append(event)
-        return self._log.put(event)
+        rest = (
+            AuditAction.CALL_ALLOWED, None, None, None,
+            hooks, records if decision.clean else log.records(records), None,
+            None, None, 0, None, None,
+            self.attempts, self.executions, self._mode, self._policy_version, False,
+            {"notes": list(self._notes)} if self._notes else None, None, None,
+        )  # fmt: skip
+        return self._put((log.now(), self._fields, rest))
 
-    def ended(self, post: PostDecision, duration_ms: int, error: str | None) -> bool | Awaitable[bool]:
+    def ended(self, post: PostDecision, duration_ms: int, error: str | None) -> Awaitable[bool] | None:
         """
         Write how the tool ended.
         """
         log = self._log
         records = post.contracts_evaluated
         success = post.tool_success
-        action = AuditAction.CALL_EXECUTED if success else AuditAction.CALL_FAILED
-        event = self._event(action, records if post.clean else log.records(records))
-        event.tool_success = success
-        event.postconditions_passed = post.postconditions_passed
-        event.duration_ms = duration_ms
-        event.policy_error = post.policy_error
-        if error is not None:
-            event.error = log.text(error)
-        if post.warnings:
-            event.warnings = [log.text(warning) for warning in post.warnings]
-        if post.observed_rules:
-            event.observed_action = post.observed_rules[0].rule.action
-        self.events.append(event)
-        return log.put(event)
+        rest = (
+            AuditAction.CALL_EXECUTED if success else AuditAction.CALL_FAILED, None, None, None,
+            NO_RECORDS, records if post.clean else log.records(records), None,
+            success, post.postconditions_passed, duration_ms, None if error is None else log.text(error), None,
+            self.attempts, self.executions, self._mode, self._policy_version, post.policy_error,
+            {"notes": list(self._notes)} if self._notes else None,
+            post.observed_rules[0].rule.action if post.observed_rules else None,
+            [log.text(warning) for warning in post.warnings] if post.warnings else None,
+        )  # fmt: skip
+        return self._put((log.now(), self._fields, rest))
 
     def write(
         self,
@@ -226,7 +243,7 @@ class CallLog:
         observed: str | None = None,
         contracts: list[Any] | None = None,
         metadata: Mapping[str, Any] = _NOTHING,
-    ) -> bool | Awaitable[bool]:
+    ) -> Awaitable[bool] | None:
         """
         Write any other event.
 
@@ -243,59 +260,28 @@ class CallLog:
         """
         log = self._log
         records = decision.contracts_evaluated if decision is not None else contracts
-        event = self._event(action, log.records(records) if records else [])
-        event.decision_source = source
-        event.decision_name = name
-        event.reason = None if reason is None else log.text(reason)
-        event.policy_error = policy_error
-        if decision is not None and decision.hooks_evaluated:
-            event.hooks_evaluated = log.records(decision.hooks_evaluated)
-        if metadata:
-            event.metadata = {**(event.metadata or {}), **log.tree(dict(metadata))}
-        if observed is not None:
-            event.mode = "observe"
-            event.observed_action = observed
-        self.events.append(event)
-        return log.put(event)
+        hooks = log.records(decision.hooks_evaluated) if decision is not None else NO_RECORDS
+        facts = dict(metadata)
+        if self._notes:
+            facts["notes"] = list(self._notes)
+        rest = (
+            action, source, name, None if reason is None else log.text(reason),
+            hooks, log.records(records) if records else NO_RECORDS, None,
+            None, None, 0, None, None,
+            self.attempts, self.executions, self._mode if observed is None else "observe", self._policy_version,
+            policy_error, log.tree(facts) if facts else None, observed, None,
+        )  # fmt: skip
+        return self._put((log.now(), self._fields, rest))
 
-    def _event(self, action: AuditAction, records: Any) -> AuditEvent:
-        call = self._call
-        log = self._log
-        # By position and in field order: two of these are made for every allowed call.
-        event = AuditEvent(
-            SCHEMA_VERSION,
-            log.now(),
-            call.run_id,
-            call.call_id,
-            call.call_index,
-            call.parent_call_id,
-            call.run_id,
-            _parent_session(call) if call.metadata else None,
-            call.tool_name,
-            self._args,
-            call.side_effect,
-            call.environment,
-            log.principal(call.principal) if call.principal is not None else None,
-            action,
-            None,
-            None,
-            None,
-            NO_RECORDS,
-            records,
-            None,
-            None,
-            None,
-            0,
-            None,
-            None,
-            self.attempts,
-            self.executions,
-            self._mode,
-            self._policy_version,
-        )
-        if call.notes:
-            event.metadata = {"notes": list(call.notes)}
-        return event
+    def _put(self, parts: EventParts) -> Awaitable[bool] | None:
+        collect = self._log.collect
+        if collect is not None:
+            self.written.append(parts)
+            collect(parts)
+            return None
+        event = AuditEvent.from_parts(parts)
+        self.written.append(event)
+        return self._log.send(event)
 
 
 def _parent_session(call: ToolCall) -> str | None:

@@ -64,10 +64,9 @@ class RunResult:
         warnings: Texts for the agent.
         violations: Post rules that were broken.
         output_suppressed: Whether the result is withheld.
-        events: The decision-log events of the call.
     """
 
-    __slots__ = ("decision", "events", "output_suppressed", "result", "tool_success", "violations", "warnings")
+    __slots__ = ("_log", "decision", "output_suppressed", "result", "tool_success", "violations", "warnings")
 
     def __init__(
         self,
@@ -77,7 +76,7 @@ class RunResult:
         warnings: Sequence[str],
         violations: Sequence[Finding],
         output_suppressed: bool,
-        events: list[AuditEvent],
+        log: CallLog,
     ) -> None:
         self.result = result
         self.tool_success = tool_success
@@ -85,7 +84,14 @@ class RunResult:
         self.warnings = warnings
         self.violations = violations
         self.output_suppressed = output_suppressed
-        self.events = events
+        self._log = log
+
+    @property
+    def events(self) -> list[AuditEvent]:
+        """
+        The decision-log events of the call, in order.
+        """
+        return self._log.events
 
     def unwrap(self) -> Any:
         """
@@ -244,20 +250,20 @@ class GovernedCall:
         call = self._build()
         self._log = log = CallLog(guard._decision_log, call, state.policy_version, state.mode)
         try:
-            counts = session.begin(plan)
+            counts: Any = session.begin(plan)
             if type(counts) is not tuple:
-                counts = yield counts  # type: ignore[misc]
+                counts = yield counts
         except Exception as error:
             raise by_storage(error) from error
-        log.attempts = counts[0]  # type: ignore[index]
-        log.executions = counts[1]  # type: ignore[index]
-        decisions = decide(plan, call, counts)  # type: ignore[arg-type]
+        log.attempts = counts[0]
+        log.executions = counts[1]
+        decisions = decide(plan, call, counts)
         decision: Any = next(decisions)
         while type(decision) is Question:
             decision = decisions.send((yield answer(decision.subject, call, session, None)))
         self.decision = decision
         if plan.candidates:
-            yield from self._judge_candidates(counts)  # type: ignore[arg-type]
+            yield from self._judge_candidates(counts)
             decision = self.decision
         if decision.observed_rules:
             yield from self._log_observed(decision)
@@ -271,12 +277,11 @@ class GovernedCall:
         yield from self._reserve()
         if not unchanged(self._args, call.args, strict=asked):
             raise by_changed_args(decision)
-        taken: Any = True
         if not asked:
-            taken = log.allowed(decision)
-            if taken is not True:
-                taken = yield taken
-                if taken is not True and guard._audit_failure == "block" and state.mode == "enforce":
+            pending = log.allowed(decision)
+            if pending is not None:
+                taken = yield pending
+                if not taken and guard._audit_failure == "block" and state.mode == "enforce":
                     raise by_unwritten_log(decision)
         if decision.observe_results:
             yield from self._log_candidates("allow")
@@ -316,16 +321,16 @@ class GovernedCall:
         Count the execution now, so that parallel calls cannot share the last place.
         """
         try:
-            result = self._session.reserve(self._plan, limited=self._state.mode == "enforce")
+            result: Any = self._session.reserve(self._plan, limited=self._state.mode == "enforce")
             if self._session.waits:
-                result = yield result  # type: ignore[misc]
+                result = yield result
         except Exception as error:
             raise by_storage(error) from error
-        self._log.executions = result.values[0]  # type: ignore[union-attr]
-        if result.ok:  # type: ignore[union-attr]
+        self._log.executions = result.values[0]
+        if result.ok:
             self._reserved = True
             return
-        over = over_limit(self._plan, (0, *result.values))  # type: ignore[union-attr]
+        over = over_limit(self._plan, (0, *result.values))
         name, text = over[:2] if over else ("max_tool_calls", "The session has reached its limit.")
         raise Refusal("operation_limit", name, text, decision=self.decision)
 
@@ -366,7 +371,7 @@ class GovernedCall:
         metadata = dict(refusal.metadata)
         if refusal.detail is not None:
             metadata["error_detail"] = refusal.detail
-        taken = self._log.write(
+        pending = self._log.write(
             AuditAction.CALL_WOULD_DENY if observing else refusal.action,
             decision=refusal.decision,
             source=refusal.source,
@@ -376,8 +381,8 @@ class GovernedCall:
             observed=refusal.would if observing else None,
             metadata=metadata,
         )
-        if taken is not True:
-            yield taken
+        if pending is not None:
+            yield pending
         if self.decision.observe_results:
             yield from self._log_candidates(refusal.would)
         if refusal.decision is not self.decision or self.decision.action == "allow":
@@ -417,7 +422,7 @@ class GovernedCall:
 
     def _log_observed(self, decision: PreDecision) -> Steps:
         for fired in decision.observed_rules:
-            taken = self._log.write(
+            pending = self._log.write(
                 AuditAction.CALL_WOULD_DENY,
                 decision=decision,
                 source=fired.rule.source,
@@ -426,8 +431,8 @@ class GovernedCall:
                 policy_error=fired.error is not None,
                 observed=fired.rule.action,
             )
-            if taken is not True:
-                yield taken
+            if pending is not None:
+                yield pending
             self._guard._tell_would_block(self.call, fired.message, fired.rule.id)
 
     def _log_candidates(self, enforced: str) -> Steps:
@@ -436,7 +441,7 @@ class GovernedCall:
         """
         for record in self.decision.observe_results:
             passed = record["passed"]
-            taken = self._log.write(
+            pending = self._log.write(
                 AuditAction.CALL_ALLOWED if passed else AuditAction.CALL_WOULD_DENY,
                 source=record["source"],
                 name=record["name"],
@@ -446,8 +451,8 @@ class GovernedCall:
                 contracts=[record],
                 metadata={"enforced_action": enforced},
             )
-            if taken is not True:
-                yield taken
+            if pending is not None:
+                yield pending
             if not passed:
                 self._guard._tell_would_block(self.call, record["message"], record["name"])
 
@@ -474,16 +479,14 @@ class GovernedCall:
             yield after_hooks(plan, self.call, value)
         yield from self._settle(success)
         shown = value if post.redacted_response is None else post.redacted_response
-        taken = log.ended(post, duration, None if success else str(shown))
-        if taken is not True:
-            yield taken
+        pending = log.ended(post, duration, None if success else str(shown))
+        if pending is not None:
+            yield pending
         violations: Sequence[Finding] = ()
         if not post.postconditions_passed:
             violations = build_findings(post)
             shown = guard._tell_violations(PostCallResult(shown, False, list(violations), post.output_suppressed))
-        self.outcome = RunResult(
-            shown, success, self.decision, post.warnings, violations, post.output_suppressed, log.events
-        )
+        self.outcome = RunResult(shown, success, self.decision, post.warnings, violations, post.output_suppressed, log)
         yield None
 
     def _settle(self, success: bool) -> Steps:

@@ -186,7 +186,7 @@ class Session:
             return self._immediate.reserve_now(batch)
         return self._backend.reserve(batch.changes)
 
-    def settle(self, plan: ToolPlan, success: bool) -> None | Awaitable[None]:
+    def settle(self, plan: ToolPlan, success: bool) -> Awaitable[None] | None:
         """
         Keep the reservation of a call whose tool has run.
         """

@@ -19,7 +19,7 @@ from contextlib import suppress
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from edictum.audit import AuditAction, AuditEvent, AuditSink, to_json_line
+from edictum.audit import AuditAction, AuditEvent, AuditSink, EventParts, to_json_line
 from edictum.errors import MarkEvictedError
 
 if TYPE_CHECKING:
@@ -47,7 +47,8 @@ class CollectingAuditSink:
     def __init__(self, max_events: int = 50_000) -> None:
         if max_events < 1:
             raise ValueError(f"max_events is {max_events}; a collecting sink holds at least 1 event")
-        self._events: deque[AuditEvent] = deque(maxlen=max_events)
+        # Parts until somebody reads them: most events of a guard without other sinks are never read.
+        self._events: deque[AuditEvent | EventParts] = deque(maxlen=max_events)
         self._total = 0
         self._lock = threading.Lock()
 
@@ -57,7 +58,7 @@ class CollectingAuditSink:
         """
         self.collect(event)
 
-    def collect(self, event: AuditEvent) -> None:
+    def collect(self, event: AuditEvent | EventParts) -> None:
         """
         :meth:`emit` for callers that need not wait.
         """
@@ -71,7 +72,7 @@ class CollectingAuditSink:
         A new list of the events held, oldest first.
         """
         with self._lock:
-            return list(self._events)
+            return self._read(0)
 
     def mark(self) -> int:
         """
@@ -102,7 +103,7 @@ class CollectingAuditSink:
                 raise MarkEvictedError(
                     f"events {mark} to {dropped - 1} are no longer held; read more often, or raise max_events"
                 )
-            return list(islice(self._events, mark - dropped, None))
+            return self._read(mark - dropped)
 
     def last(self) -> AuditEvent:
         """
@@ -114,7 +115,7 @@ class CollectingAuditSink:
         with self._lock:
             if not self._events:
                 raise IndexError("no events are held")
-            return self._events[-1]
+            return self._read(len(self._events) - 1)[0]
 
     def filter(self, action: AuditAction | str) -> list[AuditEvent]:
         """
@@ -135,6 +136,15 @@ class CollectingAuditSink:
         """
         with self._lock:
             self._events.clear()
+
+    def _read(self, start: int) -> list[AuditEvent]:
+        events = [
+            event if isinstance(event, AuditEvent) else AuditEvent.from_parts(event)
+            for event in islice(self._events, start, None)
+        ]
+        for at, event in enumerate(events, start):
+            self._events[at] = event
+        return events
 
 
 class CompositeSink:

@@ -147,7 +147,7 @@ def thaw(value: Any) -> Any:
     return value
 
 
-def unchanged(live: Mapping[str, Any], frozen: FrozenDict, *, strict: bool) -> bool:
+def unchanged(live: Mapping[str, Any], frozen: Mapping[str, Any], *, strict: bool) -> bool:
     """
     Whether the caller's arguments still equal the copy that was judged.
 
