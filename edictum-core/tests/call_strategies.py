@@ -30,9 +30,7 @@ def ruleset(*rules: Data, mode: str = "enforce", **more: Any) -> Data:
     }
 
 
-def pre(
-    when: Data, action: str = "block", *, rule_id: str = "rule", message: str = "not allowed", **more: Any
-) -> Data:
+def pre(when: Data, action: str = "block", *, rule_id: str = "rule", message: str = "not allowed", **more: Any) -> Data:
     then = {"action": action, "message": message}
     then |= {key: more.pop(key) for key in ("timeout", "timeout_action", "tags", "metadata") if key in more}
     return {"id": rule_id, "type": "pre", "tool": "*", "when": when, "then": then, **more}
@@ -62,8 +60,12 @@ def verdict_of(when: Data, *, output: Any = NO_OUTPUT, tool: str = "tool", args:
     return "error" if result.policy_error else "true"
 
 
-def principal_of(call: Call) -> Principal | None:
-    return None if call.principal is None else Principal(**call.principal)
+def fields_of(call: Call) -> Data:
+    """
+    What is said about a call besides tool and arguments, as keywords for the package.
+    """
+    principal = None if call.principal is None else Principal(**call.principal)
+    return {"principal": principal, "environment": call.environment, "metadata": call.metadata}
 
 
 # --- generators ----------------------------------------------------------------------------------

@@ -5,15 +5,18 @@ Rulesets, tools, callbacks and approval backends for tests of guards.
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
+import pytest
 from edictum import (
     ApprovalDecision,
     ApprovalRequest,
     ApprovalStatus,
     AuditEvent,
     Edictum,
+    EdictumDenied,
     Principal,
     ToolCall,
 )
@@ -76,6 +79,13 @@ def ruleset(*rules: dict[str, Any], mode: str = "enforce", **top: Any) -> dict[s
         "rules": list(rules) or [idle],
         **top,
     }
+
+
+def text_of(*rules: dict[str, Any], **top: Any) -> str:
+    """
+    The same as JSON text.
+    """
+    return json.dumps(ruleset(*rules, **top))
 
 
 def guard_of(*rules: dict[str, Any], defaults_mode: str = "enforce", **options: Any) -> Edictum:
@@ -232,6 +242,19 @@ def run(
     return asyncio.run(guard.run(name, {} if args is None else args, tool or Tool(), **fields))
 
 
+def denial(
+    guard: Edictum, tool: Tool | None = None, args: dict[str, Any] | None = None, **fields: Any
+) -> EdictumDenied:
+    """
+    The error of a call that must be blocked; its tool must not run.
+    """
+    tool = tool or Tool()
+    with pytest.raises(EdictumDenied) as raised:
+        run(guard, tool, args, **fields)
+    assert tool.calls == []
+    return raised.value
+
+
 def events_of(guard: Edictum) -> list[AuditEvent]:
     """
     What the decision log of a guard holds.
@@ -243,9 +266,7 @@ def trace(guard: Edictum) -> list[tuple[str, str, str | None, str | None]]:
     """
     Action, mode, source and name of each event of a guard.
     """
-    return [
-        (str(event.action), event.mode, event.decision_source, event.decision_name) for event in events_of(guard)
-    ]
+    return [(str(event.action), event.mode, event.decision_source, event.decision_name) for event in events_of(guard)]
 
 
 def actions(guard: Edictum) -> list[str]:

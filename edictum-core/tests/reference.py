@@ -161,12 +161,8 @@ def select(selector: str, call: Call) -> Any:
         return call.environment
     if selector == "tool.name":
         return call.tool
-    if root == "args":
-        return step_down(call.args, path)
-    if root == "metadata":
-        return step_down(call.metadata, path)
-    if root == "principal":
-        return step_down(call.principal, path)
+    if root in ("args", "metadata", "principal"):
+        return step_down(getattr(call, root), path)
     if root == "env":
         return coerced(call.env.get(rest))
     if selector == "output.text":
@@ -292,7 +288,6 @@ class Outcome:
     executed: bool
     source: str | None = None
     name: str | None = None
-    policy_error: bool = False
     events: list[tuple[str, str | None]] = field(default_factory=list)
     asked: tuple[str, ...] = ()
     timeout: tuple[int, str] | None = None
@@ -325,14 +320,13 @@ class Session:
         muted, block, asking = self._look_for_block(call)
         events: list[tuple[str, str | None]] = [("call_would_deny", rule_id) for rule_id in muted]
         if block is not None:
-            source, name, trouble = block
+            source, name = block
             events.append(("call_would_deny" if observing else "call_denied", name))
-            return Outcome(observing, source, name, trouble, events)
+            return Outcome(observing, source, name, events)
         if not asking:
             return Outcome(True, events=[*events, ("call_allowed", None)])
-        first, found = asking[0]
-        name = first["id"]
-        outcome = Outcome(True, "yaml_precondition", name, found == ERROR, events)
+        name = asking[0]["id"]
+        outcome = Outcome(True, "yaml_precondition", name, events)
         if observing:
             events.append(("call_would_deny", name))
             return outcome
@@ -340,47 +334,46 @@ class Session:
             events.append(("call_denied", name))
             outcome.executed = False
             return outcome
-        rules = [rule["then"] for rule, _ in asking]
+        rules = [rule["then"] for rule in asking]
         patient = all(timeout_action(then) == "allow" for then in rules)
-        outcome.asked = tuple(rule["id"] for rule, _ in asking)
+        outcome.asked = tuple(rule["id"] for rule in asking)
         outcome.timeout = (min(then.get("timeout", 300) for then in rules), "allow" if patient else "block")
         answer = {"approved": "granted", "denied": "denied", "timeout": "timeout"}[self.options.approval]
         events += [("call_approval_requested", name), (f"call_approval_{answer}", name)]
         outcome.executed = answer == "granted" or (answer == "timeout" and patient)
         return outcome
 
-    def _look_for_block(self, call: Call) -> tuple[list[str], tuple[str, str, bool] | None, list[tuple[Data, str]]]:
+    def _look_for_block(self, call: Call) -> tuple[list[str], tuple[str, str] | None, list[Data]]:
         """
         The observed rules that fire, the first block with its source and name, and the rules that ask.
         """
         muted: list[str] = []
-        asking: list[tuple[Data, str]] = []
+        asking: list[Data] = []
         if self.attempts >= self._number("max_attempts", 500):
-            return muted, ("attempt_limit", "max_attempts", False), asking
+            return muted, ("attempt_limit", "max_attempts"), asking
         for rule in concerning(self.ruleset, "pre", call.tool):
-            found = verdict(rule["when"], call)
-            if found == FALSE:
+            if verdict(rule["when"], call) == FALSE:
                 continue
             if observed(self.ruleset, rule):
                 muted.append(rule["id"])
             elif rule["then"]["action"] == "ask":
-                asking.append((rule, found))
+                asking.append(rule)
             else:
-                return muted, ("yaml_precondition", rule["id"], found == ERROR), asking
+                return muted, ("yaml_precondition", rule["id"]), asking
         for rule in concerning(self.ruleset, "session", call.tool):
             limits = rule["limits"]
             over = len(self.executions) >= limits.get("max_tool_calls", math.inf)
             if over or self.attempts >= limits.get("max_attempts", math.inf):
                 if not observed(self.ruleset, rule):
-                    return muted, ("yaml_session", rule["id"], False), asking
+                    return muted, ("yaml_session", rule["id"]), asking
                 muted.append(rule["id"])
         if len(self.executions) >= self._number("max_tool_calls", 200):
-            return muted, ("operation_limit", "max_tool_calls", False), asking
+            return muted, ("operation_limit", "max_tool_calls"), asking
         for limits in self._all_limits():
             for pattern, number in limits.get("max_calls_per_tool", {}).items():
                 count = sum(fnmatchcase(tool, pattern) for tool in self.executions)
                 if fnmatchcase(call.tool, pattern) and count >= number:
-                    return muted, ("operation_limit", f"max_calls_per_tool:{call.tool}", False), asking
+                    return muted, ("operation_limit", f"max_calls_per_tool:{call.tool}"), asking
         return muted, None, asking
 
     def _all_limits(self) -> list[Data]:

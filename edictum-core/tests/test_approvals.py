@@ -6,50 +6,34 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable
 from typing import Any
 
 import pytest
-from guards import (
-    Approvals,
-    Callbacks,
-    Tool,
-    actions,
-    ask,
-    denied,
-    events_of,
-    granted,
-    guard_of,
-    pre,
-    ruleset,
-    run,
-    session_rule,
-    trace,
-    unanswered,
-)
-
 from edictum import (
     ApprovalBackend,
     ApprovalDecision,
     ApprovalRequest,
     ApprovalStatus,
-    Edictum,
-    EdictumDenied,
-    MemoryBackend,
     OperationLimits,
     Principal,
-    Session,
     approval_flow,
 )
 from edictum.snapshot import fingerprint
-
-
-def refused(guard: Edictum, tool: Tool, args: dict[str, Any] | None = None) -> EdictumDenied:
-    with pytest.raises(EdictumDenied) as raised:
-        run(guard, tool, args)
-    assert tool.calls == []
-    return raised.value
-
+from guards import (
+    Approvals,
+    Callbacks,
+    actions,
+    ask,
+    denial,
+    denied,
+    events_of,
+    granted,
+    guard_of,
+    pre,
+    run,
+    trace,
+    unanswered,
+)
 
 # --- the request ------------------------------------------------------------------------------------
 
@@ -101,12 +85,11 @@ def test_approval_of_several_asking_rules_is_one_request() -> None:
     backend = Approvals(unanswered())
     rules = [ask("first", message="one?", timeout=90, timeout_action="allow"), ask("second", timeout=30)]
     guard = guard_of(*rules, approval_backend=backend)
-    assert refused(guard, Tool()).decision_name == "first"
+    assert denial(guard).decision_name == "first"
     (request,) = backend.requests
     assert (request.message, request.timeout, request.timeout_action) == ("one?", 30, "block")
     assert request.metadata["rules"] == ["first", "second"]
-    assert events_of(guard)[0].metadata is not None
-    assert events_of(guard)[0].metadata["rules"] == ["first", "second"]
+    assert (events_of(guard)[0].metadata or {})["rules"] == ["first", "second"]
 
 
 @pytest.mark.parametrize("position", [0, 1, 2])
@@ -115,7 +98,7 @@ def test_approval_is_not_requested_where_any_rule_blocks(position: int) -> None:
     rules.insert(position, pre())
     backend = Approvals()
     guard = guard_of(*rules, approval_backend=backend)
-    assert refused(guard, Tool()).decision_name == "no-read"
+    assert denial(guard).decision_name == "no-read"
     assert backend.requests == []
     assert trace(guard) == [("call_denied", "enforce", "yaml_precondition", "no-read")]
 
@@ -130,7 +113,7 @@ def test_approval_is_not_requested_where_any_rule_blocks(position: int) -> None:
 def test_approval_is_not_requested_where_a_limit_blocks(options: dict[str, Any], source: str) -> None:
     backend = Approvals()
     guard = guard_of(ask(), approval_backend=backend, **options)
-    assert refused(guard, Tool()).decision_source == source
+    assert denial(guard).decision_source == source
     assert backend.requests == []
 
 
@@ -181,7 +164,7 @@ def test_approval_backend_gets_the_keywords_it_takes(backend: Approvals, session
 def test_approval_event_says_who_decided(answer: ApprovalDecision, action: str) -> None:
     guard = guard_of(ask(timeout_action="allow"), approval_backend=Approvals(answer))
     if answer.status is ApprovalStatus.DENIED:
-        assert "looks wrong" in refused(guard, Tool()).reason
+        assert "looks wrong" in denial(guard).reason
     else:
         run(guard)
     requested, decided = events_of(guard)[:2]
@@ -211,7 +194,7 @@ def test_approval_event_says_who_decided(answer: ApprovalDecision, action: str) 
 )
 def test_approval_answer_that_contradicts_itself_is_a_no(answer: ApprovalDecision) -> None:
     guard = guard_of(ask(), approval_backend=Approvals(answer))
-    refused(guard, Tool())
+    denial(guard)
     assert actions(guard) == ["call_approval_requested", "call_approval_denied"]
 
 
@@ -224,7 +207,7 @@ def test_approval_answer_with_the_default_status_of_old_backends_is_a_yes() -> N
 def test_approval_wait_that_fails_blocks_with_approval_error(answer: Any) -> None:
     told = Callbacks()
     guard = guard_of(ask(timeout_action="allow"), approval_backend=Approvals(answer), **told.options)
-    error = refused(guard, Tool())
+    error = denial(guard)
     assert (error.decision_source, error.decision_name) == ("approval_error", "ask-first")
     assert "c9" not in error.reason
     assert trace(guard) == [
@@ -239,7 +222,7 @@ def test_approval_wait_that_fails_blocks_with_approval_error(answer: Any) -> Non
 @pytest.mark.xfail(reason="a timeout inside the backend is taken for an answer that did not come in time")
 def test_approval_wait_whose_connection_times_out_is_not_an_unanswered_request() -> None:
     guard = guard_of(ask(timeout_action="allow"), approval_backend=Approvals(TimeoutError("connect")))
-    assert refused(guard, Tool()).decision_source == "approval_error"
+    assert denial(guard).decision_source == "approval_error"
 
 
 @pytest.mark.fault
@@ -249,139 +232,20 @@ def test_approval_request_that_fails_blocks_with_approval_error() -> None:
             raise ConnectionError("down")
 
     guard = guard_of(ask(timeout_action="allow"), approval_backend=Broken())
-    assert refused(guard, Tool()).decision_source == "approval_error"
+    assert denial(guard).decision_source == "approval_error"
     assert trace(guard) == [("call_approval_denied", "enforce", "approval_error", "ask-first")]
 
 
 @pytest.mark.fault
 @pytest.mark.parametrize("timeout_action", ["block", "allow"])
-def test_approval_backend_that_never_answers_is_a_timeout(
-    timeout_action: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_approval_backend_that_never_answers_is_a_timeout(timeout_action: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(approval_flow, "GRACE_SECONDS", -0.999)
     backend = Approvals(meanwhile=lambda: asyncio.Event().wait())
     guard = guard_of(ask(timeout=1, timeout_action=timeout_action), approval_backend=backend)
     if timeout_action == "allow":
         assert run(guard) == "done"
     else:
-        refused(guard, Tool())
+        denial(guard)
     assert actions(guard)[:2] == ["call_approval_requested", "call_approval_timeout"]
     facts = events_of(guard)[1].metadata or {}
     assert facts["approver"] is None
-
-
-# --- what changes while a person thinks ----------------------------------------------------------------
-
-
-def test_approval_of_arguments_that_change_meanwhile_blocks() -> None:
-    args = {"path": "harmless"}
-
-    async def swap() -> None:
-        args["path"] = "/etc/passwd"
-
-    told = Callbacks()
-    guard = guard_of(ask(), approval_backend=Approvals(meanwhile=swap), **told.options)
-    assert refused(guard, Tool(), args).decision_source == "args_changed"
-    assert actions(guard) == ["call_approval_requested", "call_approval_granted", "call_denied"]
-    assert told.counts == (1, 0, 0)
-
-
-@pytest.mark.security
-@pytest.mark.parametrize(("before", "after"), [(1, True), (1, 1.0), ("1", 1), ([1, 2], [2, 1])])
-def test_approval_tells_arguments_apart_by_type_and_order(before: Any, after: Any) -> None:
-    args = {"value": before}
-
-    async def swap() -> None:
-        args["value"] = after
-
-    guard = guard_of(ask(), approval_backend=Approvals(meanwhile=swap))
-    assert refused(guard, Tool(), args).decision_source == "args_changed"
-
-
-def meanwhile_reload(content: dict[str, Any]) -> tuple[Edictum, Callbacks]:
-    told = Callbacks()
-
-    def change() -> Awaitable[object]:
-        return guard.reload(content)
-
-    guard = guard_of(ask(), approval_backend=Approvals(meanwhile=change), **told.options)
-    return guard, told
-
-
-def test_approval_under_rules_that_are_replaced_meanwhile_blocks() -> None:
-    guard, told = meanwhile_reload(ruleset())
-    assert refused(guard, Tool()).decision_source == "policy_changed"
-    assert told.counts == (1, 0, 0)
-    assert run(guard) == "done"  # under the new rules nobody is asked
-
-
-def test_approval_under_rules_that_are_reloaded_unchanged_holds() -> None:
-    guard, _ = meanwhile_reload(ruleset(ask(), tools={"read": {"side_effect": "read"}}))
-    assert run(guard) == "done"
-
-
-@pytest.mark.parametrize(
-    ("rules", "limits", "source"),
-    [
-        ([ask()], OperationLimits(max_tool_calls=1), "operation_limit"),
-        ([ask()], OperationLimits(max_calls_per_tool={"read": 1}), "operation_limit"),
-        ([ask(), session_rule()], None, "yaml_session"),
-        ([ask()], OperationLimits(max_attempts=1), "attempt_limit"),
-    ],
-)
-def test_approval_with_limits_used_up_meanwhile_blocks(rules: Any, limits: Any, source: str) -> None:
-    storage = MemoryBackend()
-    session = Session("s1", storage)
-
-    async def use_up() -> None:
-        await session.increment_attempts()
-        await session.record_execution("read", True)
-
-    guard = guard_of(*rules, limits=limits, backend=storage, approval_backend=Approvals(meanwhile=use_up))
-    tool = Tool()
-    with pytest.raises(EdictumDenied) as raised:
-        run(guard, tool, session_id="s1")
-    assert raised.value.decision_source == source
-    assert tool.calls == []
-    assert actions(guard)[-1] == "call_denied"
-
-
-def test_approvals_in_parallel_do_not_exceed_a_limit() -> None:
-    async def main() -> list[object]:
-        everybody = asyncio.Barrier(4)
-        backend = Approvals(meanwhile=everybody.wait)
-        guard = guard_of(ask(), limits=OperationLimits(max_tool_calls=2), approval_backend=backend)
-        calls = [guard.run("read", {}, tool) for _ in range(4)]
-        return await asyncio.gather(*calls, return_exceptions=True)
-
-    tool = Tool()
-    outcomes = asyncio.run(main())
-    assert outcomes.count("done") == len(tool.calls) == 2
-    assert [type(outcome) for outcome in outcomes if outcome != "done"] == [EdictumDenied] * 2
-
-
-def test_approval_cancelled_while_waiting_runs_nothing_later() -> None:
-    tool = Tool()
-    told = Callbacks()
-
-    async def main() -> None:
-        waiting, answered = asyncio.Event(), asyncio.Event()
-
-        async def wait() -> None:
-            waiting.set()
-            await answered.wait()
-
-        guard = guard_of(ask(), approval_backend=Approvals(meanwhile=wait), **told.options)
-        task = asyncio.create_task(guard.run("read", {}, tool, session_id="s1"))
-        await waiting.wait()
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        answered.set()
-        await asyncio.sleep(0)
-        assert actions(guard) == ["call_approval_requested"]
-        assert await guard.session("s1").counters() == {"attempts": 1, "execs": 0}
-
-    asyncio.run(main())
-    assert tool.calls == []
-    assert told.counts == (0, 0, 0)

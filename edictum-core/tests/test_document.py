@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from strategies import rulesets
 
-HAS_YAML = find_spec("ruamel") is not None and find_spec("ruamel.yaml") is not None
+HAS_YAML = yaml.available()
 HAS_C_PARSER = HAS_YAML and find_spec("_ruamel_yaml") is not None
 
 needs_yaml = pytest.mark.skipif(not HAS_YAML, reason="the yaml extra is not installed")
@@ -136,6 +136,8 @@ REFUSED_YAML = [
     pytest.param('a: "\\uD800"\n', 1, 4, "surrogate", id="escaped surrogate"),
     pytest.param(f"a: {'1' * 5000}\n", 1, 4, "number", id="endless number"),
     pytest.param(f"a: 0x{'1' * 5000}\n", 1, 4, "number", id="endless hexadecimal number"),
+    pytest.param('a: "\\UFFFFFFFF"\n', None, None, "not valid YAML", id="escape beyond all integers"),
+    pytest.param('a: "\\U00110000"\n', None, None, "not valid YAML", id="escape beyond the last character"),
     pytest.param("a: [1, 2\n", None, None, "not valid YAML", id="unclosed list"),
     pytest.param("a: b: c\n", 1, 5, "not valid YAML", id="two colons"),
     pytest.param("a:\n\t- b\n", 2, 1, "not valid YAML", id="tab as indentation"),

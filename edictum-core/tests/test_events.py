@@ -8,6 +8,20 @@ import logging
 from typing import Any
 
 import pytest
+from edictum import (
+    AuditEvent,
+    Decision,
+    Edictum,
+    EdictumDenied,
+    EdictumToolError,
+    HookDecision,
+    HookRegistration,
+    MemoryBackend,
+    OperationLimits,
+    Principal,
+    RedactionPolicy,
+    precondition,
+)
 from guards import (
     CANNOT_BE_JUDGED,
     Approvals,
@@ -25,21 +39,6 @@ from guards import (
     session_rule,
     trace,
     unanswered,
-)
-
-from edictum import (
-    AuditEvent,
-    Decision,
-    Edictum,
-    EdictumDenied,
-    EdictumToolError,
-    HookDecision,
-    HookRegistration,
-    MemoryBackend,
-    OperationLimits,
-    Principal,
-    RedactionPolicy,
-    precondition,
 )
 
 
@@ -75,12 +74,8 @@ def test_events_blocked_call_logs_denied_only() -> None:
     assert told.blocked == [("read", "no-read says no", "no-read")]
     assert told.counts == (1, 0, 0)
     assert tool.calls == []
-    error = raised.value
-    assert ("no-read says no", "yaml_precondition", "no-read") == (
-        error.reason,
-        error.decision_source,
-        error.decision_name,
-    )
+    assert raised.value.reason == "no-read says no"
+    assert (raised.value.decision_source, raised.value.decision_name) == ("yaml_precondition", "no-read")
 
 
 @precondition("*")

@@ -8,7 +8,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from call_strategies import calls, expressions, pre, principal_of, ruleset, rulesets, verdict_of
+from call_strategies import calls, expressions, fields_of, pre, ruleset, rulesets, verdict_of
 from edictum import Edictum, EdictumConfigError, EdictumDenied
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -85,17 +85,24 @@ def test_connective_judges_from_left_to_right_and_no_further(when: Data, expecte
     assert expected == judged
 
 
-@pytest.mark.parametrize("shape", ["all", "any", "not"])
-def test_expression_at_the_depth_limit_is_judged_and_beyond_it_refused(shape: str) -> None:
-    def nested(levels: int) -> Data:
-        when = T
-        for _ in range(levels - 1):
-            when = {shape: when if shape == "not" else [when]}
-        return when
+def nested(shape: str, levels: int) -> Data:
+    when = T
+    for _ in range(levels - 1):
+        when = {shape: when if shape == "not" else [when]}
+    return when
 
-    assert ("false" if shape == "not" else "true") == verdict_of(nested(50), args=ARGS)
-    with pytest.raises(EdictumConfigError, match="nested deeper than 50"):
-        verdict_of(nested(51), args=ARGS)
+
+@pytest.mark.parametrize("shape", ["all", "any", "not"])
+def test_expression_nested_beyond_the_limit_is_refused(shape: str) -> None:
+    with pytest.raises(EdictumConfigError, match="nested deeper than"):
+        verdict_of(nested(shape, 51), args=ARGS)
+
+
+@pytest.mark.parametrize(
+    ("shape", "levels", "expected"), [("not", 50, "false"), ("all", 45, "true"), ("any", 45, "true")]
+)
+def test_expression_nested_up_to_the_limit_is_judged(shape: str, levels: int, expected: str) -> None:
+    assert expected == verdict_of(nested(shape, levels), args=ARGS)
 
 
 @pytest.mark.property
@@ -108,9 +115,7 @@ def test_expression_on_any_call_agrees_with_the_reference(when: Data, call: Call
             tool=call.tool,
             args=call.args,
             env=call.env,
-            principal=principal_of(call),
-            environment=call.environment,
-            metadata=call.metadata,
+            **fields_of(call),
         )
         assert verdict(when, call) == found
 
@@ -150,25 +155,25 @@ def test_padding_around_a_match_never_turns_a_block_into_an_allow(
 ) -> None:
     text = f"{padded(before)} {DANGEROUS} {padded(after)}"
 
-    assert "false" != verdict_of({"args.a": finder}, args={"a": text})
+    assert verdict_of({"args.a": finder}, args={"a": text}) != "false"
 
 
 @pytest.mark.security
 @pytest.mark.parametrize("test", [{"matches": "xyz"}, {"matches_any": ["uvw", "^xyz"]}, {"matches": r"\d{3}$"}])
 def test_text_too_long_to_be_searched_is_a_policy_error(test: Data) -> None:
-    assert "false" == verdict_of({"args.a": test}, args={"a": "a" * LIMIT})
-    assert "error" == verdict_of({"args.a": test}, args={"a": "a" * (LIMIT + 1)})
-    assert "error" == verdict_of({"output.text": test}, output="a" * (LIMIT + 1))
-    assert "error" == verdict_of({"output.text": test}, output=["a" * (LIMIT + 1)])
+    assert verdict_of({"args.a": test}, args={"a": "a" * LIMIT}) == "false"
+    assert verdict_of({"args.a": test}, args={"a": "a" * (LIMIT + 1)}) == "error"
+    assert verdict_of({"output.text": test}, output="a" * (LIMIT + 1)) == "error"
+    assert verdict_of({"output.text": test}, output=["a" * (LIMIT + 1)]) == "error"
 
 
 @pytest.mark.security
 def test_text_too_long_to_be_searched_is_still_searched_for_a_literal() -> None:
     text = "a" * (3 * LIMIT)
 
-    assert "false" == verdict_of({"args.a": {"contains": "xyz"}}, args={"a": text})
-    assert "true" == verdict_of({"args.a": {"contains": "xyz"}}, args={"a": text + "xyz"})
-    assert "true" == verdict_of({"args.a": {"ends_with": "xyz"}}, args={"a": text + "xyz"})
+    assert verdict_of({"args.a": {"contains": "xyz"}}, args={"a": text}) == "false"
+    assert verdict_of({"args.a": {"contains": "xyz"}}, args={"a": text + "xyz"}) == "true"
+    assert verdict_of({"args.a": {"ends_with": "xyz"}}, args={"a": text + "xyz"}) == "true"
 
 
 # --- whole rulesets ------------------------------------------------------------------------------
@@ -176,8 +181,7 @@ def test_text_too_long_to_be_searched_is_still_searched_for_a_literal() -> None:
 
 def decide(document: Data, call: Call) -> str:
     guard = Edictum.from_bundle_dict(document, env=call.env)
-    fields = {"principal": principal_of(call), "environment": call.environment, "metadata": call.metadata}
-    return guard.evaluate(call.tool, call.args, output=call.output, **fields).decision
+    return guard.evaluate(call.tool, call.args, output=call.output, **fields_of(call)).decision
 
 
 def runs(document: Data, call: Call) -> bool:
@@ -185,9 +189,8 @@ def runs(document: Data, call: Call) -> bool:
     Whether the tool runs under an enforcing guard that nobody answers.
     """
     guard = Edictum.from_bundle_dict(document, env=call.env, mode="enforce", success_check=lambda tool, result: True)
-    fields = {"principal": principal_of(call), "environment": call.environment, "metadata": call.metadata}
     try:
-        asyncio.run(guard.run(call.tool, call.args, lambda **args: call.output, **fields))
+        asyncio.run(guard.run(call.tool, call.args, lambda **args: call.output, **fields_of(call)))
     except EdictumDenied:
         return False
     return True
@@ -203,7 +206,7 @@ def test_one_more_pre_rule_never_turns_a_block_into_an_allow(
     stricter = {**document, "rules": rules}
 
     if decide(document, call) == "block":
-        assert "block" == decide(stricter, call)
+        assert decide(stricter, call) == "block"
     if not runs(document, call):
         assert not runs(stricter, call)
 
@@ -221,14 +224,15 @@ def test_rule_in_observe_mode_never_changes_what_happens(document: Data, call: C
 @pytest.mark.property
 @given(rulesets(), calls())
 def test_decision_does_not_depend_on_key_order_or_on_earlier_calls(document: Data, call: Call) -> None:
-    fields = {"principal": principal_of(call), "environment": call.environment, "metadata": call.metadata}
     guard = Edictum.from_bundle_dict(document, env=call.env)
     other = Edictum.from_bundle_dict(_reversed(document), env=call.env)
 
-    first = guard.evaluate(call.tool, call.args, output=call.output, **fields).to_dict()
+    fields = {**fields_of(call), "output": call.output}
 
-    assert first == guard.evaluate(call.tool, call.args, output=call.output, **fields).to_dict()
-    assert first == other.evaluate(call.tool, _reversed(call.args), output=call.output, **fields).to_dict()
+    first = guard.evaluate(call.tool, call.args, **fields).to_dict()
+
+    assert first == guard.evaluate(call.tool, call.args, **fields).to_dict()
+    assert first == other.evaluate(call.tool, _reversed(call.args), **fields).to_dict()
     assert first["decision"] == evaluate(document, call).decision
 
 
@@ -244,5 +248,5 @@ def _reversed(value: Any) -> Any:
 def test_decision_on_one_call_is_the_same_under_observation_as_the_guard_enforces() -> None:
     document = ruleset(pre(T))
 
-    assert "block" == Edictum.from_bundle_dict(document, mode="observe").evaluate("tool", ARGS).decision
+    assert Edictum.from_bundle_dict(document, mode="observe").evaluate("tool", ARGS).decision == "block"
     assert runs(ruleset(pre(T, mode="observe")), Call("tool", ARGS, output="x"))

@@ -9,8 +9,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from guards import Approvals, actions, ask, events_of, guard_of, post, pre, ruleset
-
 from edictum import (
     CheckPipeline,
     Decision,
@@ -24,6 +22,7 @@ from edictum import (
     create_tool_call,
     precondition,
 )
+from guards import Approvals, actions, ask, events_of, guard_of, post, pre, ruleset
 
 
 def test_governed_call_begin_then_finish_judges_and_logs() -> None:

@@ -8,6 +8,17 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from edictum import (
+    Decision,
+    Edictum,
+    EdictumConfigError,
+    EdictumDenied,
+    MemoryBackend,
+    OperationLimits,
+    postcondition,
+    precondition,
+    session_contract,
+)
 from guards import (
     CANNOT_BE_JUDGED,
     Approvals,
@@ -24,18 +35,6 @@ from guards import (
     run,
     session_rule,
     trace,
-)
-
-from edictum import (
-    Decision,
-    Edictum,
-    EdictumConfigError,
-    EdictumDenied,
-    MemoryBackend,
-    OperationLimits,
-    postcondition,
-    precondition,
-    session_contract,
 )
 
 

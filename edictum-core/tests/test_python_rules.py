@@ -8,13 +8,12 @@ import asyncio
 from typing import Any
 
 import pytest
-from guards import READ, Tool, actions, events_of, guard_of, pre, run, trace
-
 from edictum import (
     Decision,
     Edictum,
     EdictumConfigError,
     EdictumDenied,
+    EdictumToolError,
     Session,
     ToolCall,
     deny_sensitive_reads,
@@ -22,6 +21,7 @@ from edictum import (
     precondition,
     session_contract,
 )
+from guards import READ, Tool, actions, events_of, guard_of, pre, run, trace
 
 
 def short_path(call: ToolCall) -> Decision:
@@ -200,7 +200,7 @@ def test_session_contract_judges_the_session(asynchronous: bool) -> None:
 
     guard = Edictum(rules=[few_failures if asynchronous else own_session])
     if asynchronous:
-        with pytest.raises(Exception, match="error: x"):
+        with pytest.raises(EdictumToolError, match="error: x"):
             run(guard, Tool("error: x"), session_id="s1")
         blocked_in = "s1"
     else:

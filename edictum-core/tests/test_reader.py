@@ -2,12 +2,12 @@ from __future__ import annotations
 
 import copy
 import os
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 from edictum.errors import ConfigProblem, EdictumConfigError
+from edictum.ruleset import yaml
 from edictum.ruleset.document import from_mapping, read_document
 from edictum.ruleset.reader import KnownNames, read_ruleset
 from edictum.ruleset.syntax import (
@@ -27,7 +27,7 @@ from edictum.tools import SideEffect
 from hypothesis import HealthCheck, given, settings
 from strategies import rulesets
 
-needs_yaml = pytest.mark.skipif(find_spec("ruamel") is None, reason="the yaml extra is not installed")
+needs_yaml = pytest.mark.skipif(not yaml.available(), reason="the yaml extra is not installed")
 
 Data = dict[str, Any]
 
@@ -554,7 +554,7 @@ def test_problem_text_shortens_and_escapes_what_the_document_says() -> None:
 
 
 def rejection_cases() -> list[Any]:
-    if find_spec("ruamel") is None:
+    if not yaml.available():
         return []
     configured = os.environ.get("EDICTUM_SCHEMAS_DIR")
     beside = Path(__file__).resolve().parents[3] / "shared" / "conformance" / "fixtures"
@@ -573,7 +573,7 @@ def test_rejection_fixtures_are_there() -> None:
     if not CASES:
         if os.environ.get("EDICTUM_CONFORMANCE_REQUIRED") == "1":
             pytest.fail("no rejection fixtures found; set EDICTUM_SCHEMAS_DIR to the folder that holds them")
-        pytest.skip("NO REJECTION FIXTURES FOUND: set EDICTUM_SCHEMAS_DIR to the folder that holds them")
+        pytest.skip("NO REJECTION FIXTURES FOUND: install the yaml extra and set EDICTUM_SCHEMAS_DIR")
     assert len(CASES) == len({case.id for case in CASES})
 
 

@@ -8,17 +8,16 @@ import asyncio
 from typing import Any
 
 import pytest
-from call_strategies import calls, principal_of, rulesets, scenarios
+from call_strategies import calls, fields_of, pre, ruleset, rulesets, scenarios
 from edictum import ApprovalStatus, Edictum, EdictumDenied, OperationLimits
 from edictum.testing import AutoApprovalBackend
 from hypothesis import event, given, settings
 from reference import Call, Data, Evaluation, Options, Outcome, Session, evaluate
 
-pytestmark = pytest.mark.property
-
 many = settings(max_examples=max(200, settings().max_examples))
 
 
+@pytest.mark.property
 @many
 @given(rulesets(), calls())
 def test_evaluate_any_ruleset_and_call_agrees_with_the_reference(document: Data, call: Call) -> None:
@@ -26,14 +25,7 @@ def test_evaluate_any_ruleset_and_call_agrees_with_the_reference(document: Data,
     event(f"decision {expected.decision}, policy error {expected.policy_error}")
 
     guard = Edictum.from_bundle_dict(document, env=call.env)
-    found = guard.evaluate(
-        call.tool,
-        call.args,
-        principal=principal_of(call),
-        environment=call.environment,
-        metadata=call.metadata,
-        output=call.output,
-    )
+    found = guard.evaluate(call.tool, call.args, output=call.output, **fields_of(call))
 
     verdicts = [(rule.rule_id, _verdict(rule), rule.observed) for rule in found.rules]
     seen = Evaluation(
@@ -48,6 +40,7 @@ def _verdict(rule: Any) -> str:
     return "error" if rule.policy_error else "true"
 
 
+@pytest.mark.property
 @many
 @given(scenarios())
 def test_run_any_calls_in_a_session_agree_with_the_reference(scenario: tuple[Data, Options, list[Call]]) -> None:
@@ -84,22 +77,33 @@ async def _run_one(guard: Edictum, call: Call, approvals: AutoApprovalBackend | 
 
     mark = len(guard.local_sink.events)
     requested = len(approvals.requests) if approvals is not None else 0
-    fields = {"principal": principal_of(call), "environment": call.environment, "metadata": call.metadata}
-    governed = guard.govern(call.tool, call.args, **fields)
     try:
-        await governed.begin()
-        await governed.finish(tool(**call.args))
-        source, name = governed.decision.decision_source, governed.decision.decision_name
+        decision = (await guard.run_detailed(call.tool, call.args, tool, **fields_of(call))).decision
+        source, name = decision.decision_source, decision.decision_name
     except EdictumDenied as denied:
         source, name = denied.decision_source, denied.decision_name
     outcome = Outcome(
         executed=executions != [],
         source=source,
         name=name,
-        policy_error=governed.decision.policy_error,
         events=[(str(event.action), event.decision_name) for event in guard.local_sink.events[mark:]],
     )
     for request in approvals.requests[requested:] if approvals is not None else ():
         outcome.asked = tuple(request.metadata["rules"])
         outcome.timeout = (int(request.timeout), request.timeout_action)
     return outcome
+
+
+@pytest.mark.parametrize("action", ["block", "ask"])
+@pytest.mark.parametrize("answer", ["denied", "timeout", None])
+def test_run_rule_that_cannot_be_judged_is_a_policy_error_on_the_event_of_its_block(
+    action: str, answer: str | None
+) -> None:
+    document = ruleset(pre({"args.a": {"contains": "x"}}, action))
+    approvals = AutoApprovalBackend(ApprovalStatus(answer)) if answer is not None else None
+    guard = Edictum.from_bundle_dict(document, approval_backend=approvals)
+
+    with pytest.raises(EdictumDenied):
+        asyncio.run(guard.run("tool", {"a": 1}, lambda a: a))
+
+    assert guard.local_sink.events[-1].policy_error

@@ -6,15 +6,20 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from edictum import (
+    Decision,
+    Edictum,
+    EdictumDenied,
+    EdictumToolError,
+    HookRegistration,
+    Principal,
+    ToolCall,
+    postcondition,
+)
 from guards import AsyncTool, Tool, actions, ask, events_of, guard_of, post, pre, run, session_rule, trace
-
-from edictum import EdictumDenied, EdictumToolError, Finding, HookRegistration, Principal, RunResult, ToolCall
-
-SIGN = "\u26a0\ufe0f "
 
 
 @pytest.mark.parametrize("kind", [Tool, AsyncTool])
@@ -57,14 +62,15 @@ def test_run_tool_that_raises_shows_redacted_text_only() -> None:
 
 
 @pytest.mark.fault
+@pytest.mark.xfail(reason="the text of the exception is taken without expecting trouble", raises=ValueError)
 def test_run_tool_whose_error_has_no_text_still_fails_in_the_log() -> None:
-    class Unprintable(Exception):
+    class UnprintableError(Exception):
         def __str__(self) -> str:
             raise ValueError("no text")
 
     guard = guard_of()
     with pytest.raises(EdictumToolError):
-        run(guard, Tool(Unprintable()))
+        run(guard, Tool(UnprintableError()))
     assert actions(guard) == ["call_allowed", "call_failed"]
 
 
@@ -108,13 +114,30 @@ def test_run_success_check_replaces_the_built_in_test() -> None:
 
     def check(tool_name: str, result: Any) -> bool:
         seen.append((tool_name, result))
-        return result == "error: but fine"
+        return bool(result == "error: but fine")
 
     guard = guard_of(success_check=check)
     assert run(guard, Tool("error: but fine")) == "error: but fine"
     with pytest.raises(EdictumToolError, match="fine"):
         run(guard, Tool("fine"))
     assert seen == [("read", "error: but fine"), ("read", "fine")]
+
+
+@pytest.mark.fault
+@pytest.mark.xfail(reason="only an own success_check is expected to raise", raises=ValueError)
+def test_run_result_that_cannot_be_tested_counts_as_failure() -> None:
+    class Neither:
+        """
+        Neither true nor false, like an array of several numbers.
+        """
+
+        def __bool__(self) -> bool:
+            raise ValueError("ambiguous")
+
+    guard = guard_of()
+    with pytest.raises(EdictumToolError):
+        run(guard, Tool({"is_error": Neither()}))
+    assert actions(guard) == ["call_allowed", "call_failed"]
 
 
 @pytest.mark.fault
@@ -154,29 +177,43 @@ def test_run_in_thread_tool_that_raises_keeps_the_cause() -> None:
     assert raised.value.__cause__ is error
 
 
+async def cancel_running_tool(guard: Edictum) -> None:
+    started = asyncio.Event()
+
+    async def tool() -> None:
+        started.set()
+        await asyncio.Event().wait()
+
+    task = asyncio.create_task(guard.run("read", {}, tool, session_id="s1"))
+    await started.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
 def test_run_cancelled_while_the_tool_runs_logs_a_failure_and_keeps_the_place() -> None:
-    judged: list[Any] = []
-
     async def main() -> None:
-        started = asyncio.Event()
-
-        async def tool() -> None:
-            started.set()
-            await asyncio.Event().wait()
-
-        hook = HookRegistration("after", "*", lambda call, result: judged.append(result))
-        guard = guard_of(post(), hooks=[hook])
-        task = asyncio.create_task(guard.run("read", {}, tool, session_id="s1"))
-        await started.wait()
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
+        guard = guard_of()
+        await cancel_running_tool(guard)
         assert trace(guard)[1:] == [("call_failed", "enforce", None, None)]
         assert (events_of(guard)[1].error, events_of(guard)[1].tool_success) == ("cancelled", False)
         assert await guard.session("s1").counters("read") == {"attempts": 1, "execs": 1, "tool:read": 1}
 
     asyncio.run(main())
-    assert judged == []
+
+
+@pytest.mark.xfail(reason="after-hooks are told of cancelled tools")
+def test_run_cancelled_while_the_tool_runs_calls_no_foreign_code() -> None:
+    told: list[Any] = []
+
+    @postcondition("*")
+    def judge(call: ToolCall, result: Any) -> Decision:
+        told.append(result)
+        return Decision.pass_()
+
+    hook = HookRegistration("after", "*", lambda call, result: told.append(result))
+    asyncio.run(cancel_running_tool(guard_of(rules=[judge], hooks=[hook])))
+    assert told == []
 
 
 def test_run_interrupted_tool_is_logged_and_raised_as_it_is() -> None:
@@ -197,6 +234,15 @@ def test_run_call_fields_reach_the_call_and_unknown_ones_block() -> None:
     with pytest.raises(EdictumDenied) as raised:
         run(guard, colour="red")
     assert raised.value.decision_source == "invalid_call"
+
+
+@pytest.mark.fault
+@pytest.mark.xfail(reason="only what a resolver returns is checked", raises=AttributeError)
+def test_run_principal_of_another_type_blocks_and_is_logged() -> None:
+    guard = guard_of()
+    with pytest.raises(EdictumDenied):
+        run(guard, principal="ann")
+    assert actions(guard) == ["call_denied"]
 
 
 def test_run_rules_cannot_be_undone_by_changing_what_was_judged() -> None:
@@ -220,108 +266,6 @@ def test_run_arguments_that_cannot_be_read_block() -> None:
         run(guard, args=cyclic)
     assert trace(guard) == [("call_denied", "enforce", "invalid_call", None)]
     assert raised.value.decision_source == "invalid_call"
-
-
-# --- post rules by side effect --------------------------------------------------------------------------
-
-
-TEXTS = {
-    "warn": "bad-output says no",
-    "redact": "rule 'bad-output' redacted the output: bad-output says no",
-    "block": "rule 'bad-output' withheld the output: bad-output says no",
-}
-SHOWN = {"warn": "pw hunter2", "redact": "pw [REDACTED]", "block": "[OUTPUT SUPPRESSED] bad-output says no"}
-
-
-@pytest.mark.parametrize("side_effect", ["pure", "read", "write", "irreversible"])
-@pytest.mark.parametrize("action", ["warn", "redact", "block"])
-def test_run_post_rule_acts_by_side_effect(action: str, side_effect: str) -> None:
-    """
-    What a tool already changed is not undone by hiding its output, so there every action only warns.
-    """
-    guard = guard_of(post(action=action), tools={"tool": {"side_effect": side_effect}})
-    outcome = asyncio.run(guard.run_detailed("tool", {}, Tool("pw hunter2")))
-    effective = action if side_effect in ("pure", "read") else "warn"
-    assert outcome.result == SHOWN[effective]
-    assert outcome.output_suppressed is (effective == "block")
-    (warning,) = outcome.warnings
-    assert warning.startswith(SIGN + TEXTS[effective])
-    if side_effect in ("write", "irreversible"):
-        assert "already executed" in warning
-    event = events_of(guard)[-1]
-    assert (str(event.action), event.postconditions_passed, event.warnings) == ("call_executed", False, [warning])
-    (record,) = event.contracts_evaluated
-    assert (record["action"], record["effective_action"]) == (action, effective)
-
-
-def test_run_redactions_build_on_each_other_and_a_block_replaces_them() -> None:
-    first = post("first", action="redact", when={"output.text": {"matches": "b+"}})
-    second = post("second", action="redact", when={"output.text": {"contains": "c"}})
-    last = post("last", action="block", when={"output.text": {"contains": "a"}})
-    assert run(guard_of(first, second), Tool("a bb c")) == "a [REDACTED] [REDACTED]"
-    assert run(guard_of(first, last, second), Tool("a bb c")) == "[OUTPUT SUPPRESSED] last says no"
-
-
-@dataclass
-class Row:
-    name: str
-    secrets: tuple[str, ...]
-
-
-def test_run_redact_keeps_the_type_of_the_result() -> None:
-    guard = guard_of(post(action="redact"))
-    assert run(guard, Tool({"a": ["hunter2", 1]})) == {"a": ["[REDACTED]", 1]}
-    assert run(guard, Tool(Row("hunter2", ("x",)))) == Row("[REDACTED]", ("x",))
-
-
-@pytest.mark.security
-def test_run_redact_rule_that_cannot_be_judged_withholds_the_output() -> None:
-    rule = post(action="redact", when={"result.size": {"gt": 1}})
-    outcome = asyncio.run(guard_of(rule).run_detailed("read", {}, Tool({"size": "big", "pw": "hunter2"})))
-    assert outcome.output_suppressed is True
-    assert "hunter2" not in str(outcome.result)
-
-
-def test_run_detailed_tells_everything() -> None:
-    guard = guard_of(post(metadata={"field": "body"}))
-    outcome = asyncio.run(guard.run_detailed("read", {}, Tool("hunter2")))
-    assert isinstance(outcome, RunResult)
-    assert (outcome.result, outcome.tool_success, outcome.output_suppressed) == ("hunter2", True, False)
-    assert (outcome.decision.action, outcome.unwrap()) == ("allow", "hunter2")
-    (found,) = outcome.violations
-    assert (found.rule_id, found.field, found.type) == ("bad-output", "body", "policy_violation")
-    assert (found.message, found.metadata["field"]) == ("bad-output says no", "body")
-    assert outcome.events == events_of(guard)
-
-
-def test_run_detailed_of_a_failing_or_blocked_call_raises() -> None:
-    with pytest.raises(EdictumToolError):
-        asyncio.run(guard_of().run_detailed("read", {}, Tool("error: x")))
-    with pytest.raises(EdictumDenied):
-        asyncio.run(guard_of(pre()).run_detailed("read", {}, Tool()))
-
-
-def test_on_postcondition_warn_once_per_call_replaces_the_result() -> None:
-    told: list[tuple[Any, list[Finding]]] = []
-
-    def show(result: Any, violations: list[Finding]) -> str:
-        told.append((result, violations))
-        return f"{result} (checked)"
-
-    guard = guard_of(post("one", action="redact"), post("two"), on_postcondition_warn=show)
-    assert run(guard, Tool("hunter2")) == "[REDACTED] (checked)"
-    assert run(guard, Tool("fine")) == "fine"
-    ((result, violations),) = told
-    assert result == "[REDACTED]"
-    assert [found.rule_id for found in violations] == ["one", "two"]
-
-
-@pytest.mark.fault
-def test_on_postcondition_warn_that_raises_leaves_the_result() -> None:
-    def show(result: Any, violations: list[Finding]) -> str:
-        raise LookupError("callback")
-
-    assert run(guard_of(post(action="redact"), on_postcondition_warn=show), Tool("hunter2")) == "[REDACTED]"
 
 
 # --- sessions --------------------------------------------------------------------------------------------
@@ -350,7 +294,7 @@ def test_run_counts_each_session_for_itself() -> None:
 
 
 def test_run_in_parallel_never_exceeds_a_limit() -> None:
-    async def main() -> list[object]:
+    async def main() -> list[Any]:
         guard = guard_of(session_rule(limits={"max_tool_calls": 3}))
         return await asyncio.gather(*(guard.run("read", {}, tool) for _ in range(8)), return_exceptions=True)
 

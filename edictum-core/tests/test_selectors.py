@@ -181,7 +181,7 @@ def test_variable_is_compared_as_text_as_well(test: dict[str, Any], text: str, e
 
 def test_variable_that_is_not_set_is_missing() -> None:
     assert not present("env.A", env={})
-    assert "false" == verdict_of({"env.A": {"not_equals": "x"}}, env={})
+    assert verdict_of({"env.A": {"not_equals": "x"}}, env={}) == "false"
 
 
 def test_variable_is_read_at_each_call(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -191,7 +191,7 @@ def test_variable_is_read_at_each_call(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("EDICTUM_TEST_FREEZE", value)
         decisions.append(guard.evaluate("tool", {}).decision)
 
-    assert ["allow", "block"] == decisions
+    assert decisions == ["allow", "block"]
 
 
 @pytest.mark.property
@@ -303,7 +303,7 @@ def test_output_text_is_judged_in_each_of_its_forms(output: Any, text: str) -> N
     """
     A rule written for ``str()`` and one written for compact JSON both work on a mapping or a list.
     """
-    assert "true" == verdict_of({"output.text": {"contains": text}}, output=output)
+    assert verdict_of({"output.text": {"contains": text}}, output=output) == "true"
 
 
 def test_output_text_of_a_result_that_has_no_text_is_a_policy_error() -> None:
@@ -311,13 +311,13 @@ def test_output_text_of_a_result_that_has_no_text_is_a_policy_error() -> None:
         def __str__(self) -> str:
             raise RuntimeError("no text")
 
-    assert "error" == verdict_of({"output.text": {"contains": "x"}}, output=Silent())
+    assert verdict_of({"output.text": {"contains": "x"}}, output=Silent()) == "error"
 
 
 def test_post_rule_without_a_result_is_not_judged() -> None:
     guard = Edictum.from_bundle_dict(ruleset(post({"not": {"output.text": {"exists": True}}})))
 
-    assert [] == guard.evaluate("tool", {}).rules
+    assert guard.evaluate("tool", {}).rules == []
 
 
 # --- custom selectors ----------------------------------------------------------------------------
@@ -340,7 +340,9 @@ def failing(call: ToolCall) -> dict[str, Any]:
         (lambda: {}, "error"),
     ],
 )
-def test_custom_selector_is_walked_and_its_failure_is_a_policy_error(function: Callable[..., Any], expected: str) -> None:
+def test_custom_selector_is_walked_and_its_failure_is_a_policy_error(
+    function: Callable[..., Any], expected: str
+) -> None:
     assert expected == verdict_of({"risk.score.now": {"gt": 5}}, custom_selectors={"risk": function})
 
 
@@ -362,7 +364,7 @@ def test_custom_selector_that_is_asynchronous_is_a_policy_error(test: dict[str, 
     async def risk(call: ToolCall) -> dict[str, Any]:
         return {"score": 9}
 
-    assert "error" == verdict_of({"risk.score": test}, custom_selectors={"risk": risk})
+    assert verdict_of({"risk.score": test}, custom_selectors={"risk": risk}) == "error"
 
 
 @pytest.mark.parametrize("root", ["args", "principal", "output", "env", "metadata", "result", "session", "tool", "not"])

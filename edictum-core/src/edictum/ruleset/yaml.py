@@ -57,6 +57,10 @@ _MAX_NUMBER_LENGTH = 1_000  # int() refuses more than 4,300 digits, and no rule 
 _NO_ALIASES = "anchors (&) and aliases (*) are not supported; write the value out wherever it is used"
 
 
+# What the pure parser lets out for some malformed texts, such as an escape sequence beyond the last character.
+_PARSER_CRASHES = (ValueError, ArithmeticError, LookupError, RecursionError)
+
+
 class _RefusedError(Exception):
     def __init__(self, message: str, place: Place | None) -> None:
         self.message = message
@@ -105,8 +109,8 @@ def compose(text: str, name: str | None = None) -> Positions:
         return positions
     try:
         return _Composer().compose(_open_pure_parser(text))
-    except (_RefusedError, errors.YAMLError, RecursionError) as error:
-        raise _as_config_error(error, name) from None
+    except (_RefusedError, errors.YAMLError, *_PARSER_CRASHES) as error:
+        raise _as_config_error(error, name) from error
 
 
 def _compose_fast(text: str, yaml_error: type[Exception]) -> Positions | None:
@@ -118,7 +122,7 @@ def _compose_fast(text: str, yaml_error: type[Exception]) -> Positions | None:
         return None
     try:
         positions = _Composer().compose(parser)
-    except (_RefusedError, yaml_error):
+    except (_RefusedError, yaml_error, *_PARSER_CRASHES):
         return None
     # Every document of ours is a mapping; about the ends of a lone scalar the parsers disagree.
     return positions if type(positions.root) is dict else None
