@@ -11,7 +11,8 @@ from typing import Any
 
 from edictum import Edictum, Principal
 from hypothesis import strategies as st
-from reference import NO_OUTPUT, Call, Options
+from reference import NO_OUTPUT, Call
+from reference_session import Options
 
 Data = dict[str, Any]
 

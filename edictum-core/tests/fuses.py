@@ -28,7 +28,7 @@ from edictum.clock import SystemClock
 from guards import Approvals, granted
 
 
-class Boom(Exception):
+class BoomError(Exception):
     """
     A failure that nobody expects by its type.
     """
@@ -46,7 +46,7 @@ class Fuse:
     def use(self) -> None:
         self.uses += 1
         if self.uses == self._blows_at:
-            raise Boom("injected")
+            raise BoomError("injected")
 
 
 class FusedPlain(PlainBackend):
@@ -170,6 +170,14 @@ def told(fuse: Fuse) -> Callable[..., None]:
     return lambda *facts: fuse.use()
 
 
+def shown(fuse: Fuse) -> Callable[[Any, list[Any]], Any]:
+    def show(result: Any, violations: list[Any]) -> Any:
+        fuse.use()
+        return result
+
+    return show
+
+
 def resolver(fuse: Fuse) -> Callable[[str, Mapping[str, Any]], Principal]:
     def resolve(tool_name: str, args: Mapping[str, Any]) -> Principal:
         fuse.use()
@@ -217,6 +225,6 @@ PORTS: dict[str, Callable[[Fuse], dict[str, Any]]] = {
     "operator": lambda fuse: {"custom_operators": {"likes": operator(fuse)}},
     "callback": lambda fuse: {
         "on_block": told(fuse), "on_allow": told(fuse), "on_would_block": told(fuse),
-        "on_postcondition_warn": lambda result, violations: (fuse.use(), result)[1],
+        "on_postcondition_warn": shown(fuse),
     },
 }  # fmt: skip

@@ -63,7 +63,7 @@ class Trial:
         outcome: What ``run`` returned or raised.
     """
 
-    def __init__(self, port: str, mode: str, call: str, blows_at: int, **options: Any) -> None:
+    def __init__(self, port: str, mode: Any, call: str, blows_at: int, **options: Any) -> None:
         self.fuse = fuse = Fuse(blows_at)
         self.decided_before_tool: bool | None = None
         self._call = call
@@ -159,7 +159,7 @@ def test_fault_trials_use_every_port() -> None:
         if not any(last >= first for first, last in spans):
             unused.append(port)
 
-    assert [] == unused
+    assert unused == []
 
 
 @pytest.mark.parametrize("call", ["allowed", "asked"])
@@ -170,10 +170,10 @@ def test_fault_before_the_tool_blocks_and_tells_the_log_why(port: str, call: str
 
     assert isinstance(trial.outcome, EdictumDenied)
     event = trial.guard.local_sink.last()
-    assert (True, "read", "call_denied") == (event.policy_error, event.tool_name, event.action)
+    assert (event.policy_error, event.tool_name, event.action) == (True, "read", "call_denied")
     assert "injected" not in trial.outcome.reason
     detail = [*event.contracts_evaluated, *event.hooks_evaluated, event.metadata]
-    assert "Boom: injected" in str(detail)
+    assert "BoomError: injected" in str(detail)
 
 
 @pytest.mark.parametrize(
@@ -213,87 +213,10 @@ def test_fault_of_a_sink_with_audit_failure_block_runs_nothing_unlogged(mode: st
     assert (expected[call] if mode == "enforce" else [None] * len(found)) == found
 
 
-# --- cancellation ---------------------------------------------------------------------------------
-
-
-class SlowSink:
-    async def emit(self, event: AuditEvent) -> None:
-        await asyncio.sleep(0)
-
-
-def cancelled_after(steps: int, call: str) -> tuple[bool, list[bool], list[str], dict[str, int]]:
-    """
-    Cancel a call after some steps of the loop.
-
-    Returns:
-        Whether it was cancelled, whether a decision was logged when the tool began (empty if it never did), the
-        events, and the session's counters.
-    """
-
-    async def tool(call: str) -> str:
-        started.append(any(event.action in DECIDED for event in guard.local_sink.events))
-        await asyncio.sleep(0)
-        return "done"
-
-    async def main() -> tuple[bool, dict[str, int]]:
-        task = asyncio.create_task(guard.run("read", {"call": call}, tool, session_id="s"))
-        for _ in range(steps):
-            await asyncio.sleep(0)
-        task.cancel()
-        (outcome,) = await asyncio.gather(task, return_exceptions=True)
-        counters = await Session("s", backend).batch_get_counters(include_tool="read")
-        return isinstance(outcome, asyncio.CancelledError), counters
-
-    started: list[bool] = []
-    backend = PlainBackend(yields=True)
-    approvals = Approvals(granted(), meanwhile=lambda: asyncio.sleep(0))
-    rule = {"id": "ask", "type": "pre", "tool": "*", "when": {"args.call": {"equals": "asked"}},
-            "then": {"action": "ask", "message": "may it?"}}  # fmt: skip
-    limits = OperationLimits(max_calls_per_tool={"re*": 5})
-    guard = guard_of(rule, backend=backend, approval_backend=approvals, audit_sink=SlowSink(), limits=limits)
-    cancelled, counters = asyncio.run(main())
-    return cancelled, started, [str(event.action) for event in guard.local_sink.events], counters
-
-
-def all_cancellations(call: str) -> list[tuple[list[bool], list[str], dict[str, int]]]:
-    found = []
-    for steps in count():
-        cancelled, *rest = cancelled_after(steps, call)
-        if not cancelled:
-            assert len(found) > 10
-            return found
-        found.append(tuple(rest))
-    raise AssertionError
-
-
-@pytest.mark.parametrize("call", ["allowed", "asked"])
-def test_cancelled_call_never_runs_undecided_and_never_twice(call: str) -> None:
-    for started, events, _ in all_cancellations(call):
-        assert started in ([], [True])
-        assert len([action for action in events if action in DECIDED]) <= 1
-
-
-@pytest.mark.xfail(strict=True, reason="a reservation cancelled between two increments keeps the first")
-@pytest.mark.parametrize("call", ["allowed", "asked"])
-def test_cancelled_call_whose_tool_never_began_gives_its_place_back(call: str) -> None:
-    for started, _, counters in all_cancellations(call):
-        if not started:
-            assert (0, 0) == (counters["execs"], counters["tool:read"])
-
-
-@pytest.mark.xfail(strict=True, reason="a call cancelled while its end is counted logs no end")
-@pytest.mark.parametrize("call", ["allowed", "asked"])
-def test_cancelled_call_whose_tool_began_logs_how_it_ended(call: str) -> None:
-    for started, events, counters in all_cancellations(call):
-        if started:
-            assert events[-1] in ("call_failed", "call_executed")
-            assert (1, 1) == (counters["execs"], counters["tool:read"])
-
-
 # --- the tool itself ------------------------------------------------------------------------------
 
 
-class Unprintable(Exception):
+class UnprintableError(Exception):
     def __str__(self) -> str:
         raise ValueError("no text")
 
@@ -321,12 +244,12 @@ def test_tool_that_is_interrupted_is_logged_and_counted_and_the_interruption_goe
         session = Session("s", store)
         return await session.execution_count(), await session.consecutive_failures()
 
-    assert (1, 1) == asyncio.run(main())
+    assert asyncio.run(main()) == (1, 1)
     with pytest.raises(error):
         guard.run_sync("read", {}, tool)
     events = guard.local_sink.events
-    assert ["call_allowed", "call_failed"] * 2 == [str(event.action) for event in events]
-    assert ["cancelled"] * 2 == [event.error for event in events if event.error is not None]
+    assert [str(event.action) for event in events] == ["call_allowed", "call_failed"] * 2
+    assert [event.error for event in events if event.error is not None] == ["cancelled"] * 2
 
 
 @pytest.mark.xfail(strict=True, reason="after-hooks are told of an interrupted tool")
@@ -338,7 +261,7 @@ def test_tool_that_is_interrupted_gets_no_after_hooks() -> None:
         guard.run_sync("read", {}, _interrupt)
     guard.run_sync("read", {}, lambda: "done")
 
-    assert ["done"] == after
+    assert after == ["done"]
 
 
 def _interrupt() -> None:
@@ -346,7 +269,7 @@ def _interrupt() -> None:
 
 
 def _raise_unprintable() -> None:
-    raise Unprintable
+    raise UnprintableError
 
 
 @pytest.mark.xfail(strict=True, reason="the error escapes from run, no end is logged and the place stays reserved")
@@ -358,15 +281,15 @@ def test_tool_with_a_strange_outcome_is_a_failure_in_the_log(tool: Callable[[], 
 
     with pytest.raises(EdictumToolError):
         asyncio.run(guard.run("read", {}, tool))
-    assert ["call_allowed", "call_failed"] == [str(event.action) for event in guard.local_sink.events]
+    assert [str(event.action) for event in guard.local_sink.events] == ["call_allowed", "call_failed"]
 
 
 @pytest.mark.xfail(strict=True, reason="a principal of another type is an AttributeError without an event")
-@pytest.mark.parametrize("mode", MODES)
-def test_principal_of_another_type_is_a_block_with_an_event(mode: str) -> None:
-    guard = Edictum(mode=mode)
-    try:
-        assert asyncio.run(guard.run("read", {}, lambda: "done", principal={"role": "admin"})) == "done"
-    except EdictumDenied as error:
-        assert (mode, error.decision_source) == ("enforce", "invalid_call")
-    assert ("call_would_deny" if mode == "observe" else "call_denied") == guard.local_sink.events[0].action
+def test_principal_of_another_type_is_a_block_with_an_event() -> None:
+    guard = Edictum()
+
+    with pytest.raises(EdictumDenied):
+        asyncio.run(guard.run("read", {}, lambda: "done", principal={"role": "admin"}))
+    assert [(str(event.action), event.decision_source) for event in guard.local_sink.events] == [
+        ("call_denied", "invalid_call")
+    ]

@@ -96,19 +96,19 @@ def test_limit_counts_calls_whose_tool_failed() -> None:
 def test_limit_by_exact_name_concerns_that_tool_only() -> None:
     guard = Edictum(limits=OperationLimits(max_calls_per_tool={"read": 1}))
 
-    assert [1, 3, 3] == [passing(guard, 3, name) for name in ("read", "Read", "read2")]
+    assert [passing(guard, 3, name) for name in ("read", "Read", "read2")] == [1, 3, 3]
 
 
 def test_limit_by_glob_counts_all_matching_tools_together() -> None:
     guard = Edictum(limits=OperationLimits(max_calls_per_tool={"mcp_*": 3}))
 
-    assert [2, 1, 2] == [passing(guard, 2, name) for name in ("mcp_a", "mcp_b", "other")]
+    assert [passing(guard, 2, name) for name in ("mcp_a", "mcp_b", "other")] == [2, 1, 2]
 
 
 def test_limits_by_name_and_glob_all_hold() -> None:
     guard = Edictum(limits=OperationLimits(max_calls_per_tool={"mcp_a": 2, "mcp_*": 3, "*_b": 1}))
 
-    assert [2, 1, 0] == [passing(guard, 3, name) for name in ("mcp_a", "mcp_b", "mcp_c")]
+    assert [passing(guard, 3, name) for name in ("mcp_a", "mcp_b", "mcp_c")] == [2, 1, 0]
 
 
 def test_limit_refusal_by_one_counter_counts_none() -> None:
@@ -117,7 +117,7 @@ def test_limit_refusal_by_one_counter_counts_none() -> None:
     """
     guard = Edictum(limits=OperationLimits(max_tool_calls=3, max_calls_per_tool={"a": 1, "*": 4}))
 
-    assert [1, 2] == [passing(guard, 5, name) for name in ("a", "b")]
+    assert [passing(guard, 5, name) for name in ("a", "b")] == [1, 2]
 
 
 def test_limit_is_kept_for_each_session() -> None:
@@ -162,7 +162,7 @@ def test_limits_of_several_rules_the_strictest_blocks_in_its_own_words() -> None
     assert passing(guard, 2) == 2
 
     found = refusal(guard)
-    assert ("yaml_session", "tight") == (found.decision_source, found.decision_name)
+    assert (found.decision_source, found.decision_name) == ("yaml_session", "tight")
     assert "tight" in found.reason
 
 
@@ -193,7 +193,7 @@ def test_limit_on_attempts_tells_not_to_retry() -> None:
     passing(guard, 7)
     found = refusal(guard)
 
-    assert ("attempt_limit", "max_attempts") == (found.decision_source, found.decision_name)
+    assert (found.decision_source, found.decision_name) == ("attempt_limit", "max_attempts")
     for word in ("limit", "retry", "7"):
         assert word in found.reason
 
@@ -203,7 +203,7 @@ def test_limit_on_calls_tells_the_number() -> None:
     passing(guard, 3)
     found = refusal(guard)
 
-    assert ("operation_limit", "max_tool_calls") == (found.decision_source, found.decision_name)
+    assert (found.decision_source, found.decision_name) == ("operation_limit", "max_tool_calls")
     for word in ("limit", "3"):
         assert word in found.reason
 
@@ -214,7 +214,7 @@ def test_limit_on_a_tool_tells_tool_count_and_number(pattern: str) -> None:
     passing(guard, 3, "Bash")
     found = refusal(guard, "Bash")
 
-    assert ("operation_limit", "max_calls_per_tool:Bash") == (found.decision_source, found.decision_name)
+    assert (found.decision_source, found.decision_name) == ("operation_limit", "max_calls_per_tool:Bash")
     for word in ("limit", "Bash", "3 of 3"):
         assert word in found.reason
 
@@ -239,7 +239,7 @@ def test_limit_of_a_rule_speaks_in_its_words_and_adds_what_is_missing(limits: di
     passing(guard, 2)
     reason = refusal(guard).reason
 
-    assert [] == [word for word in words if word not in reason]
+    assert [word for word in words if word not in reason] == []
     record = events_of(guard)[-1].contracts_evaluated[-1]
     assert "few" == record.get("rule_id")  # noqa: SIM300
 
@@ -257,12 +257,12 @@ def test_limit_block_is_an_event_with_the_counts() -> None:
     passing(guard, 2)
     event = events_of(guard)[-1]
 
-    assert ("call_denied", "operation_limit", "max_tool_calls") == (
+    assert (
         event.action,
         event.decision_source,
         event.decision_name,
-    )
-    assert (2, 1) == (event.session_attempt_count, event.session_execution_count)
+    ) == ("call_denied", "operation_limit", "max_tool_calls")
+    assert (event.session_attempt_count, event.session_execution_count) == (2, 1)
 
 
 # --- setting and checking -------------------------------------------------------------------------

@@ -89,7 +89,7 @@ def test_lock_passes_over_a_waiter_that_was_cancelled() -> None:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     asyncio.run(main())
-    assert [0, 3] == room.visits
+    assert room.visits == [0, 3]
 
 
 @pytest.mark.parametrize("steps", range(8))
@@ -108,7 +108,7 @@ def test_lock_handed_to_a_waiter_while_it_is_cancelled_goes_on_to_the_next(steps
 
     asyncio.run(main())
     assert not room.crowded
-    assert [2, "after"] == room.visits[-2:]
+    assert room.visits[-2:] == [2, "after"]
 
 
 @pytest.mark.property
@@ -132,7 +132,7 @@ def test_lock_under_any_cancellations_stays_exclusive_and_is_free_in_the_end(
 
     asyncio.run(main())
     assert not room.crowded
-    assert {} == locks._waiters
+    assert locks._waiters == {}
 
 
 def test_lock_is_exclusive_over_loops_of_several_threads() -> None:
@@ -154,7 +154,7 @@ def test_lock_is_exclusive_over_loops_of_several_threads() -> None:
     for started in threads:
         started.join(60)
 
-    assert [] == failed
+    assert failed == []
     assert not room.crowded
     assert len(room.visits) == 100
 
@@ -178,7 +178,7 @@ def test_lock_passes_over_a_waiter_whose_loop_is_closed() -> None:
     lost: list[asyncio.Task[None]] = []
     asyncio.run(main())
     lost[0]._log_destroy_pending = False  # type: ignore[attr-defined]  # it never ends, on purpose
-    assert ["next"] == room.visits
+    assert room.visits == ["next"]
 
 
 @pytest.mark.xfail(

@@ -12,7 +12,8 @@ from call_strategies import calls, fields_of, pre, ruleset, rulesets, scenarios
 from edictum import ApprovalStatus, Edictum, EdictumDenied, OperationLimits
 from edictum.testing import AutoApprovalBackend
 from hypothesis import event, given, settings
-from reference import Call, Data, Evaluation, Options, Outcome, Session, evaluate
+from reference import Call, Data, Evaluation, evaluate
+from reference_session import Options, Outcome, Session
 
 many = settings(max_examples=max(200, settings().max_examples))
 

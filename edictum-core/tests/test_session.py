@@ -75,14 +75,14 @@ def test_session_counters_start_at_zero(make: Make) -> None:
     assert at_once(session.execution_count()) == 0
     assert at_once(session.tool_execution_count("t")) == 0
     assert at_once(session.consecutive_failures()) == 0
-    assert {"attempts": 0, "execs": 0, "tool:t": 0} == at_once(session.batch_get_counters(include_tool="t"))
+    assert at_once(session.batch_get_counters(include_tool="t")) == {"attempts": 0, "execs": 0, "tool:t": 0}
 
 
 @each_backend
 def test_session_increment_attempts_returns_the_count(make: Make) -> None:
     session = Session("a", make())
 
-    assert [1, 2, 3] == [at_once(session.increment_attempts()) for _ in range(3)]
+    assert [at_once(session.increment_attempts()) for _ in range(3)] == [1, 2, 3]
     assert at_once(session.attempt_count()) == 3
 
 
@@ -95,9 +95,9 @@ def test_session_record_execution_counts_tools_and_failures_in_a_row(make: Make)
         at_once(session.record_execution(tool, success))
         failures.append(at_once(session.consecutive_failures()))
 
-    assert [1, 2, 0, 1] == failures
-    assert {"attempts": 0, "execs": 4, "tool:t": 3} == at_once(session.batch_get_counters(include_tool="t"))
-    assert {"attempts": 0, "execs": 4} == at_once(session.batch_get_counters())
+    assert failures == [1, 2, 0, 1]
+    assert at_once(session.batch_get_counters(include_tool="t")) == {"attempts": 0, "execs": 4, "tool:t": 3}
+    assert at_once(session.batch_get_counters()) == {"attempts": 0, "execs": 4}
     assert at_once(session.tool_execution_count("u")) == 1
 
 
@@ -111,7 +111,7 @@ def test_session_keys_are_the_published_ones(make: Make) -> None:
 
     stored = [at_once(backend.get(f"s:a:{key}")) for key in ("attempts", "execs", "tool:t:x", "consec_fail", "note:1")]
 
-    assert ["1", "1", "1", "1", "hello"] == stored
+    assert stored == ["1", "1", "1", "1", "hello"]
 
 
 @each_backend
@@ -130,7 +130,7 @@ def test_session_counters_are_read_in_one_batch_where_the_backend_can() -> None:
     backend = BatchingBackend()
     at_once(Session("a", backend).batch_get_counters(include_tool="t"))
 
-    assert [["s:a:attempts", "s:a:execs", "s:a:tool:t"]] == backend.batches
+    assert backend.batches == [["s:a:attempts", "s:a:execs", "s:a:tool:t"]]
 
 
 @each_backend
@@ -159,7 +159,7 @@ def test_session_value_is_kept_until_deleted(make: Make) -> None:
     at_once(session.delete_value("stage:1"))
     at_once(session.delete_value("stage:1"))
 
-    assert [None, "one", "", "2"] == found
+    assert found == [None, "one", "", "2"]
     assert at_once(session.get_value("stage:1")) is None
 
 
@@ -200,7 +200,7 @@ def test_guard_counts_attempts_executions_and_failures(make: Make) -> None:
             run(guard, boom, session_id="a")
 
     session = Session("a", backend)
-    assert {"attempts": 5, "execs": 4, "tool:read": 3} == at_once(session.batch_get_counters(include_tool="read"))
+    assert at_once(session.batch_get_counters(include_tool="read")) == {"attempts": 5, "execs": 4, "tool:read": 3}
     assert at_once(session.tool_execution_count("bad")) == 0
     assert at_once(session.consecutive_failures()) == 2
     run(guard, session_id="a")
@@ -217,7 +217,7 @@ def test_guard_events_carry_the_counts(make: Make) -> None:
 
     counts = [(event.session_attempt_count, event.session_execution_count) for event in events_of(guard)]
 
-    assert [(1, 1), (1, 1), (2, 1), (3, 2), (3, 2)] == counts
+    assert counts == [(1, 1), (1, 1), (2, 1), (3, 2), (3, 2)]
 
 
 @each_backend
@@ -229,7 +229,7 @@ def test_guard_refused_approval_counts_an_attempt_only(make: Make) -> None:
         run(guard, session_id="a")
 
     found = at_once(Session("a", backend).batch_get_counters(include_tool="read"))
-    assert {"attempts": 1, "execs": 0, "tool:read": 0} == found
+    assert found == {"attempts": 1, "execs": 0, "tool:read": 0}
 
 
 def test_guard_sessions_are_its_own_unless_named() -> None:
@@ -253,7 +253,7 @@ def test_guard_session_counts_for_itself() -> None:
         with pytest.raises(EdictumDenied):
             session.run_sync("read", {}, lambda: 1)
         counters = asyncio.run(session.counters("read"))
-        assert {"attempts": 2, "execs": 1, "tool:read": 1} == counters
+        assert counters == {"attempts": 2, "execs": 1, "tool:read": 1}
     assert len({session.session_id for session in sessions}) == 2
     assert sessions[1].session_id == "named"
 
@@ -285,7 +285,7 @@ def test_guard_counter_that_is_no_number_is_a_block_with_an_event(make: Make, co
 
     assert caught.value.decision_source == "backend_error"
     (event,) = events_of(guard)
-    assert ("call_denied", "backend_error", True) == (event.action, event.decision_source, event.policy_error)
+    assert (event.action, event.decision_source, event.policy_error) == ("call_denied", "backend_error", True)
 
 
 def test_guard_counter_that_is_no_number_in_observe_mode_lets_pass() -> None:
@@ -294,4 +294,4 @@ def test_guard_counter_that_is_no_number_in_observe_mode_lets_pass() -> None:
     guard = Edictum(backend=backend, mode="observe")
 
     assert run(guard, session_id="a") == "done"
-    assert ["call_would_deny", "call_executed"] == [str(event.action) for event in events_of(guard)]
+    assert [str(event.action) for event in events_of(guard)] == ["call_would_deny", "call_executed"]

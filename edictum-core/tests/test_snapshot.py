@@ -42,7 +42,7 @@ ARGS = st.dictionaries(st.text("abc", max_size=2), VALUES, max_size=3)
 def frozen(args: Any) -> FrozenDict:
     notes: list[str] = []
     result = freeze_args(args, notes)
-    assert [] == notes
+    assert notes == []
     return result
 
 
@@ -91,7 +91,7 @@ def test_freeze_is_written_as_the_same_json(args: dict[str, Any]) -> None:
 def test_freeze_reads_mappings_that_are_no_dict() -> None:
     found = frozen(MappingProxyType({"o": OrderedDict(a=1), "d": defaultdict(list, b=[2])}))
 
-    assert {"o": {"a": 1}, "d": {"b": [2]}} == found
+    assert found == {"o": {"a": 1}, "d": {"b": [2]}}
     assert [FrozenDict] * 2 == [type(value) for value in found.values()]
     with pytest.raises(KeyError):
         found["d"]["missing"]
@@ -159,7 +159,7 @@ def test_frozen_dict_refuses_every_change(change: Callable[[Any], object]) -> No
 
     with pytest.raises((TypeError, AttributeError)):
         change(found)
-    assert {"a": 1} == found
+    assert found == {"a": 1}
 
 
 @pytest.mark.parametrize("change", LIST_CHANGES.values(), ids=LIST_CHANGES)
@@ -168,7 +168,7 @@ def test_frozen_list_refuses_every_change(change: Callable[[Any], object]) -> No
 
     with pytest.raises((TypeError, AttributeError)):
         change(found)
-    assert [1] == found
+    assert found == [1]
 
 
 @pytest.mark.parametrize(("frozen_type", "base"), [(FrozenDict, dict), (FrozenList, list)])

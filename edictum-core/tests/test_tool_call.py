@@ -61,10 +61,10 @@ class Uncopyable:
 def test_tool_call_defaults_are_the_strictest() -> None:
     call = ToolCall("read")
 
-    assert (SideEffect.IRREVERSIBLE, False) == (call.side_effect, call.idempotent)
-    assert ("production", "", 0, "") == (call.environment, call.run_id, call.call_index, call.caller)
+    assert (call.side_effect, call.idempotent) == (SideEffect.IRREVERSIBLE, False)
+    assert (call.environment, call.run_id, call.call_index, call.caller) == ("production", "", 0, "")
     assert call.timestamp.utcoffset() == datetime.now(UTC).utcoffset()
-    assert () == call.notes
+    assert call.notes == ()
 
 
 def test_tool_call_args_keep_their_types() -> None:
@@ -87,7 +87,7 @@ def test_tool_call_args_do_not_follow_the_original() -> None:
     args["buffer"][0] = 0
     args["new"] = 1
 
-    assert {"list": [1], "map": {"inner": {"x": 1}}, "buffer": b"ab"} == call.args
+    assert call.args == {"list": [1], "map": {"inner": {"x": 1}}, "buffer": b"ab"}
 
 
 @pytest.mark.parametrize("field", ["tool_name", "args", "call_id", "side_effect", "principal"])
@@ -119,10 +119,10 @@ def test_tool_call_to_dict_is_a_copy_to_change() -> None:
     data["metadata"]["m"]["n"] = 2
     data["principal"]["claims"]["c"].append(2)
 
-    assert {"a": [1]} == call.args
-    assert {"m": {"n": 1}} == call.metadata
+    assert call.args == {"a": [1]}
+    assert call.metadata == {"m": {"n": 1}}
     assert call.principal is not None
-    assert {"c": [1]} == call.principal.claims
+    assert call.principal.claims == {"c": [1]}
     assert ("read", "irreversible", call.timestamp.isoformat()) == (
         data["tool_name"],
         data["side_effect"],
@@ -136,7 +136,7 @@ def test_principal_claims_are_copied_and_read_only() -> None:
 
     claims["roles"].append("admin")
 
-    assert {"roles": ["dev"]} == principal.claims
+    assert principal.claims == {"roles": ["dev"]}
     with pytest.raises(TypeError):
         principal.claims["roles"].append("admin")
 
@@ -183,8 +183,8 @@ def test_run_unreadable_args_are_a_block_with_an_event(args: Any) -> None:
 
     assert caught.value.decision_source == "invalid_call"
     event = guard.local_sink.last()
-    assert ("call_denied", "invalid_call", True) == (event.action, event.decision_source, event.policy_error)
-    assert [] == ran
+    assert (event.action, event.decision_source, event.policy_error) == ("call_denied", "invalid_call", True)
+    assert ran == []
 
 
 def test_run_unreadable_args_in_observe_mode_are_logged_and_passed_on() -> None:
@@ -192,7 +192,7 @@ def test_run_unreadable_args_in_observe_mode_are_logged_and_passed_on() -> None:
     args = nested(150)
 
     assert args["value"] is asyncio.run(guard.run("read", args, lambda value: value))
-    assert ["call_would_deny", "call_executed"] == actions(guard)
+    assert actions(guard) == ["call_would_deny", "call_executed"]
 
 
 # --- fields read from arguments -------------------------------------------------------------------
@@ -224,7 +224,7 @@ def test_tool_call_shell_command_that_is_no_text_counts_as_irreversible(command:
 
     call = create_tool_call("Bash", {"command": command}, registry=registry)
 
-    assert (None, SideEffect.IRREVERSIBLE) == (call.bash_command, call.side_effect)
+    assert (call.bash_command, call.side_effect) == (None, SideEffect.IRREVERSIBLE)
     assert len(call.notes) == 1
 
 
@@ -235,7 +235,7 @@ def test_tool_call_shell_classifier_wins_over_the_registry() -> None:
 
     found = [create_tool_call(name, {"command": "rm x"}, registry=registry).side_effect for name in ("Bash", "sh")]
 
-    assert [SideEffect.IRREVERSIBLE] * 2 == found
+    assert found == [SideEffect.IRREVERSIBLE] * 2
 
 
 @pytest.mark.parametrize("tool", ["Read", "Glob", "Grep", "Write", "Edit"])
@@ -268,7 +268,7 @@ def test_run_unknown_field_is_a_block_with_an_event() -> None:
 
     with pytest.raises(EdictumDenied):
         asyncio.run(guard.run("read", {}, lambda: 1, colour="red"))
-    assert ["call_denied"] == actions(guard)
+    assert actions(guard) == ["call_denied"]
 
 
 def test_run_takes_over_the_fields_of_the_caller() -> None:
@@ -289,7 +289,7 @@ def test_run_takes_over_the_fields_of_the_caller() -> None:
         call.principal,
         call.metadata,
     )
-    assert ("p", "t", "agent", 3) == (call.parent_call_id, call.tool_use_id, call.caller, call.call_index)
+    assert (call.parent_call_id, call.tool_use_id, call.caller, call.call_index) == ("p", "t", "agent", 3)
 
 
 # --- ids ------------------------------------------------------------------------------------------

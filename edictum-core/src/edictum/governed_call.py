@@ -277,9 +277,11 @@ class GovernedCall:
         yield from self._reserve()
         if not unchanged(self._args, call.args, strict=asked):
             raise by_changed_args(decision)
+        foreign = asked
         if not asked:
             pending = log.allowed(decision)
             if pending is not None:
+                foreign = True
                 taken = yield pending
                 if not taken and guard._audit_failure == "block" and state.mode == "enforce":
                     raise by_unwritten_log(decision)
@@ -287,8 +289,9 @@ class GovernedCall:
             yield from self._log_candidates("allow")
         if guard._on_allow is not None:
             guard._tell_allowed(call)
+            foreign = True
         # Sinks and callbacks had their chance to write to the arguments.
-        if not unchanged(self._args, call.args, strict=False):
+        if foreign and not unchanged(self._args, call.args, strict=False):
             raise by_changed_args(decision)
 
     def _build(self) -> ToolCall:

@@ -59,6 +59,8 @@ _ARGS_FULL = "[left out: arguments exceed 8 KB]"
 
 _NOT_IN_TOKEN = re.compile(r"[\s\"'<>,;]")
 
+# A credential holds one of these; each alternative begins with a plain character, which makes the search fast.
+_MAY_HIDE = re.compile("-|_|=|:|AKIA|ASIA|AIza|eyJ|earer").search
 _PLAIN_TYPES = frozenset((bool, float, type(None)))
 _BIG_INT = 1 << 1_024
 
@@ -246,7 +248,9 @@ class RedactionPolicy:
                     break
                 if type(item) is str:
                     room -= len(item) + len(key)
-                    if len(item) > MAX_STRING or mask_credentials(item, self.is_sensitive_key) is not item:
+                    if len(item) > MAX_STRING or (
+                        _MAY_HIDE(item) is not None and mask_credentials(item, self.is_sensitive_key) is not item
+                    ):
                         break
                 elif type(item) not in _PLAIN_TYPES:
                     break

@@ -192,7 +192,8 @@ class Session:
         """
         batch = (self._batches.get(plan) or self._prepare(plan)).execution
         if self._immediate is not None:
-            return self._immediate.settle_now(batch, self._failures, success)
+            self._immediate.settle_now(batch, self._failures, success)
+            return None
         return self._backend.settle(batch.changes, self._failures, success)
 
     async def release(self, plan: ToolPlan) -> None:

@@ -12,6 +12,7 @@ import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
+from itertools import compress
 from math import inf
 from operator import add, gt
 from typing import Protocol, TypeAlias, cast, runtime_checkable
@@ -108,20 +109,21 @@ class Batch:
         amounts: What to add.
         limits: The largest values allowed; infinite where there is no limit.
         limited: Whether there is any limit.
-        writes: Positions of the changes that add something.
+        written_keys: The keys up to the last one that adds something; what only reads is written back as it is.
         zeros: Values of counters that do not exist yet.
     """
 
-    __slots__ = ("amounts", "changes", "keys", "limited", "limits", "session_id", "writes", "zeros")
+    __slots__ = ("amounts", "changes", "keys", "limited", "limits", "session_id", "written_keys", "zeros")
 
     def __init__(self, changes: Sequence[Change]) -> None:
-        self.changes = tuple(changes)
+        self.changes = changes = tuple(changes)
         self.keys = tuple(change[0] for change in changes)
         self.amounts = tuple(change[1] for change in changes)
         self.limits = tuple(inf if change[2] is None else change[2] for change in changes)
         self.limited = any(change[2] is not None for change in changes)
         self.zeros = (0,) * len(self.keys)
-        self.writes = tuple(at for at, change in enumerate(changes) if change[1])
+        last = max((at for at, change in enumerate(changes, 1) if change[1]), default=0)
+        self.written_keys = self.keys[:last]
         self.session_id = _session_of(self.keys[0]) if changes else ""
 
 
@@ -228,24 +230,19 @@ class MemoryBackend:
         with self._lock:
             session = self._newest if session_id == self._newest_id else self._use(session_id)
             data = session.data
-            # Loops in C where possible: this runs twice for every call.
+            # Loops in C: this runs twice for every call.
             values = tuple(map(data.get, keys, batch.zeros))
             try:
-                after = tuple(map(add, values, batch.amounts))  # type: ignore[arg-type]
+                after = tuple(map(add, values, batch.amounts))
             except TypeError:  # a counter that was set as text
                 values = tuple(_counter(data, key) for key in keys)
                 after = tuple(map(add, values, batch.amounts))
             if batch.limited:
                 if any(map(gt, after, batch.limits)):
-                    failed = next(
-                        key for key, value, limit in zip(keys, after, batch.limits, strict=True) if value > limit
-                    )
-                    return ReserveResult(False, values, failed)  # type: ignore[arg-type]
+                    over = map(gt, after, batch.limits)
+                    return ReserveResult(False, values, next(compress(keys, over)))  # type: ignore[arg-type]
                 session.live += 1
-                data.update(zip(keys, after, strict=True))
-            else:
-                for at in batch.writes:
-                    data[keys[at]] = after[at]
+            data.update(zip(batch.written_keys, after))  # noqa: B905  the rest only reads
         return ReserveResult(True, after)
 
     async def release(self, changes: Sequence[Change]) -> None:

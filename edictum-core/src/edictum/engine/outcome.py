@@ -136,10 +136,11 @@ class Fired:
         The entry of ``contracts_evaluated``.
         """
         rule = self.rule
-        metadata: dict[str, Any] = {"tags": list(rule.tags), **rule.metadata, **self.metadata}
+        metadata: dict[str, Any] = rule.facts
+        if self.metadata:
+            metadata = {**metadata, **self.metadata}
         if self.error is not None:
-            metadata["policy_error"] = True
-            metadata["error_detail"] = self.error
+            metadata = {**metadata, "policy_error": True, "error_detail": self.error}
         record: dict[str, Any] = {
             "name": rule.id,
             "type": rule.kind,

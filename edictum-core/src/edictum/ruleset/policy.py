@@ -72,6 +72,7 @@ class CompiledRule:
         tags: Labels for the decision.
         metadata: Free map for the decision.
         passed: The record of the rule in the decision log when it does not fire; shared, read-only.
+        facts: The metadata of its decisions: tags and metadata; shared, read-only.
     """
 
     id: str
@@ -92,6 +93,7 @@ class CompiledRule:
     tags: FrozenList = field(default_factory=FrozenList)
     metadata: Mapping[str, Any] = field(default_factory=lambda: EMPTY)
     passed: FrozenDict = field(init=False)
+    facts: FrozenDict = field(init=False)
 
     def __post_init__(self) -> None:
         record = {
@@ -104,6 +106,7 @@ class CompiledRule:
         if self.observe or self.candidate:
             record["observed"] = True
         object.__setattr__(self, "passed", FrozenDict(record))
+        object.__setattr__(self, "facts", FrozenDict({"tags": self.tags, **self.metadata}))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
