@@ -1,12 +1,13 @@
 """
-A storage backend as third parties write it, and a way to step through coroutines without an event loop.
+A storage backend as third parties write it, and ways to use one without an event loop and from many threads.
 """
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -63,3 +64,17 @@ def at_once(coroutine: Coroutine[Any, Any, T]) -> T:
         return result
     coroutine.close()
     raise AssertionError("the coroutine waited")
+
+
+def in_threads(number: int, work: Callable[[], T]) -> list[T]:
+    """
+    What the same work gives in so many threads that begin together.
+    """
+    barrier = threading.Barrier(number)
+
+    def begin() -> T:
+        barrier.wait(60)
+        return work()
+
+    with ThreadPoolExecutor(number) as pool:
+        return [future.result(60) for future in [pool.submit(begin) for _ in range(number)]]

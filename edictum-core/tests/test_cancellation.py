@@ -49,8 +49,7 @@ def cancelled_after(steps: int, call: str) -> tuple[bool, list[bool], list[str],
     started: list[bool] = []
     backend = PlainBackend(yields=True)
     approvals = Approvals(granted(), meanwhile=lambda: asyncio.sleep(0))
-    rule = {"id": "ask", "type": "pre", "tool": "*", "when": {"args.call": {"equals": "asked"}},
-            "then": {"action": "ask", "message": "may it?"}}  # fmt: skip
+    rule = ask(when={"args.call": {"equals": "asked"}})
     limits = OperationLimits(max_calls_per_tool={"re*": 5})
     guard = guard_of(rule, backend=backend, approval_backend=approvals, audit_sink=SlowSink(), limits=limits)
     cancelled, counters = asyncio.run(main())

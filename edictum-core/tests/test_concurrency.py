@@ -8,11 +8,10 @@ import asyncio
 import threading
 from collections import defaultdict
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from backends import PlainBackend
+from backends import PlainBackend, in_threads
 from edictum import (
     AuditEvent,
     Edictum,
@@ -23,7 +22,7 @@ from edictum import (
     Session,
     StorageBackend,
 )
-from guards import Approvals, ask, granted, guard_of, pre, ruleset
+from guards import Approvals, ask, granted, guard_of
 
 Make = Callable[[], StorageBackend]
 
@@ -85,20 +84,6 @@ async def attempts(guard: Edictum, tool: Callable[..., Any], number: int) -> int
     How many of so many parallel calls were allowed.
     """
     return sum(await asyncio.gather(*(attempt(guard, tool, session_id="s") for _ in range(number))))
-
-
-def in_threads(number: int, work: Callable[[], Any]) -> list[Any]:
-    """
-    What the same work gives in so many threads that begin together.
-    """
-    barrier = threading.Barrier(number)
-
-    def begin() -> Any:
-        barrier.wait(60)
-        return work()
-
-    with ThreadPoolExecutor(number) as pool:
-        return [future.result(60) for future in [pool.submit(begin) for _ in range(number)]]
 
 
 def decisions(guard: Edictum) -> dict[str, list[AuditEvent]]:

@@ -146,6 +146,7 @@ def test_events_storage_failure_blocks_with_backend_error() -> None:
         run(guard)
     assert trace(guard) == [("call_denied", "enforce", "backend_error", "session")]
     assert events_of(guard)[0].policy_error is True
+    assert events_of(guard)[0].metadata == {"error_detail": "ConnectionError: storage is down at host db7"}
     assert "db7" not in raised.value.reason
     assert told.counts == (1, 0, 0)
 

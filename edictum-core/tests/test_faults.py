@@ -9,19 +9,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from itertools import count
 from typing import Any
 
 import pytest
 from backends import PlainBackend
 from edictum import (
-    AuditEvent,
     Edictum,
     EdictumDenied,
     EdictumToolError,
     HookRegistration,
     MemoryBackend,
-    OperationLimits,
     Session,
     StorageBackend,
 )
@@ -59,6 +56,7 @@ class Trial:
 
     Attributes:
         decisions: Events that decide, in order.
+        uses_before_tool: How often the port was used until the tool began.
         decided_before_tool: Whether one of them was there when the tool began; None if it never began.
         outcome: What ``run`` returned or raised.
     """
@@ -66,6 +64,7 @@ class Trial:
     def __init__(self, port: str, mode: Any, call: str, blows_at: int, **options: Any) -> None:
         self.fuse = fuse = Fuse(blows_at)
         self.decided_before_tool: bool | None = None
+        self.uses_before_tool = 0
         self._call = call
         options = {"approval_backend": Approvals(granted()), **PORTS[port](fuse), **options}
         self.guard = guard_of(*self._rules(options), mode=mode, **options)
@@ -97,6 +96,7 @@ class Trial:
         return rules
 
     def _tool(self, **args: Any) -> str:
+        self.uses_before_tool = self.fuse.uses
         self.decided_before_tool = any(event.action in DECIDED for event in self.guard.local_sink.events)
         if self._call == "failing":
             raise OSError("disk is full, password=hunter2")
@@ -166,14 +166,19 @@ def test_fault_trials_use_every_port() -> None:
 @pytest.mark.parametrize("port", sorted(BLOCKING))
 def test_fault_before_the_tool_blocks_and_tells_the_log_why(port: str, call: str) -> None:
     first, _ = uses(port, "enforce", call)
-    trial = Trial(port, "enforce", call, first)
+    last = Trial(port, "enforce", call, 0).uses_before_tool
+    if port == "clock":
+        last = first  # its later uses only say when something happened
+    assert last >= first
+    for blows_at in range(first, last + 1):
+        trial = Trial(port, "enforce", call, blows_at)
 
-    assert isinstance(trial.outcome, EdictumDenied)
-    event = trial.guard.local_sink.last()
-    assert (event.policy_error, event.tool_name, event.action) == (True, "read", "call_denied")
-    assert "injected" not in trial.outcome.reason
-    detail = [*event.contracts_evaluated, *event.hooks_evaluated, event.metadata]
-    assert "BoomError: injected" in str(detail)
+        assert isinstance(trial.outcome, EdictumDenied)
+        event = trial.guard.local_sink.last()
+        assert (event.policy_error, event.tool_name, event.action) == (True, "read", "call_denied")
+        assert "injected" not in trial.outcome.reason
+        detail = [*event.contracts_evaluated, *event.hooks_evaluated, event.metadata]
+        assert "BoomError: injected" in str(detail)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from backends import at_once
 from edictum import Edictum, EdictumDenied, MemoryBackend, OperationLimits
 from guards import run
 
+
 @pytest.mark.parametrize(
     ("amounts", "expected"),
     [([1], "1"), ([0.5, 0.5], "1"), ([0.25], "0.25"), ([1e15], "1000000000000000"), ([-2], "-2")],

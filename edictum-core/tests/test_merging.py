@@ -23,7 +23,7 @@ from edictum import (
     SideEffect,
     precondition,
 )
-from guards import Approvals, Callbacks, Tool, actions, ask, events_of, guard_of, post, pre, run, session_rule
+from guards import Approvals, Callbacks, Tool, actions, ask, denial, events_of, guard_of, post, pre, run, session_rule
 
 
 def rule_ids(guard: Edictum) -> list[str]:
@@ -86,6 +86,16 @@ def test_merged_guard_configuration_comes_from_the_first() -> None:
     assert len(approvals.requests) == told.counts[1] == 1
     assert sink.events == events_of(merged)
     assert events_of(first) == []
+
+
+@pytest.mark.parametrize(("first", "second"), [("observe", "enforce"), ("enforce", "observe")])
+def test_merged_guard_mode_comes_from_the_first(first: Any, second: Any) -> None:
+    merged = Edictum.from_multiple([guard_of(pre(), mode=first), guard_of(mode=second)])
+    assert merged.mode == first
+    if first == "observe":
+        assert run(merged) == "done"
+    else:
+        denial(merged)
 
 
 def test_merged_guard_hooks_and_principal_are_not_carried_over() -> None:

@@ -109,6 +109,12 @@ def test_on_postcondition_warn_once_per_call_replaces_the_result() -> None:
     assert [found.rule_id for found in violations] == ["one", "two"]
 
 
+def test_run_detailed_violations_are_those_of_enforcing_rules_that_fired() -> None:
+    rules = [post("real"), post("muted", mode="observe"), post("idle", when={"output.text": {"contains": "other"}})]
+    outcome = asyncio.run(guard_of(*rules).run_detailed("read", {}, Tool("hunter2")))
+    assert [found.rule_id for found in outcome.violations] == ["real"]
+
+
 @pytest.mark.fault
 def test_on_postcondition_warn_that_raises_leaves_the_result() -> None:
     def show(result: Any, violations: list[Finding]) -> str:

@@ -20,6 +20,7 @@ from edictum import (
     ToolCall,
     precondition,
 )
+from edictum.portal import run_in_background
 from edictum.storage import MemoryBackend
 from guards import Approvals, AsyncTool, Callbacks, Tool, actions, ask, events_of, guard_of, post, pre
 
@@ -175,6 +176,17 @@ def test_run_sync_rule_that_would_wait_for_itself_blocks() -> None:
         guard.run_sync("read", {}, Tool())
     assert raised.value.decision_name == "nested"
     assert events_of(guard)[0].policy_error is True
+
+
+def test_background_loop_refuses_to_wait_for_itself() -> None:
+    async def inner() -> None:
+        pass
+
+    async def outer() -> None:
+        run_in_background(inner())
+
+    with pytest.raises(RuntimeError, match="asynchronous method"):
+        run_in_background(outer())
 
 
 def test_run_sync_and_run_share_sessions() -> None:

@@ -4,9 +4,7 @@ Storage backends: one in memory, any third-party one with reservations added, an
 
 from __future__ import annotations
 
-import asyncio
 import gc
-import logging
 import weakref
 from collections.abc import Coroutine
 from typing import Any

@@ -134,8 +134,8 @@ def base_rule(command: str) -> SideEffect:
 WORDS = st.sampled_from(
     [
         "-delete", "-exec", "-ok", "-fprint", "-fls", "-D", "-d", "-m", "-l", "--list", "-n", "-a", "-v", "add",
-        "remove", "show", "get-url", "-s", "--set", "0101", "--output=x", "a.txt", ".", "-o", "-C", "--pre=x", "-R", "''",
-        '"q"',        "\\",
+        "remove", "show", "get-url", "-s", "--set", "0101", "--output=x", "a.txt", ".", "-o", "-C", "--pre=x", "-R",
+        "''", '"q"', "\\",
     ]
 )  # fmt: skip
 PIECES = st.one_of(st.sampled_from(OPERATORS), st.sampled_from(["&", " & ", "\t", "'", '"', "\\", "\x0b", "\u2028"]))

@@ -44,7 +44,14 @@ async def obtain_approval(
     backend = guard._approval_backend
     if backend is None:
         text = f"This call needs approval, but no approval backend is set: {message}"
-        raise Refusal(source, name, text, decision=decision)
+        raise Refusal(source, name, text, decision=decision, policy_error=decision.policy_error)
+    said: dict[str, Any] = {
+        "decision": decision,
+        "source": source,
+        "name": name,
+        "reason": message,
+        "policy_error": decision.policy_error,
+    }
     facts: dict[str, Any] = {"rules": list(decision.approval_rules)}
     binding = {
         **facts,
@@ -56,7 +63,7 @@ async def obtain_approval(
         request = await _request(backend, guard, call, decision, binding)
         facts["approval_id"] = request.approval_id
         event = AuditAction.CALL_APPROVAL_REQUESTED
-        pending = log.write(event, decision=decision, source=source, name=name, reason=message, metadata=facts)
+        pending = log.write(event, metadata=facts, **said)
         if pending is not None:
             await pending
         asked_at = guard._clock.monotonic()
@@ -72,8 +79,16 @@ async def obtain_approval(
     facts["approval_reason"] = answer.reason if answer else None
     action, refused = _read(answer, decision)
     if refused is not None:
-        raise Refusal(source, name, refused, decision=decision, action=action, metadata=facts)
-    pending = log.write(action, decision=decision, source=source, name=name, reason=message, metadata=facts)
+        raise Refusal(
+            source,
+            name,
+            refused,
+            policy_error=decision.policy_error,
+            decision=decision,
+            action=action,
+            metadata=facts,
+        )
+    pending = log.write(action, metadata=facts, **said)
     if pending is not None and not await pending and guard._audit_failure == "block":
         raise by_unwritten_log(decision)
     if guard._state.policy_version != policy_version:
@@ -110,10 +125,13 @@ async def _answer(backend: ApprovalBackend, request: ApprovalRequest, timeout: i
     """
     import asyncio
 
+    limit = asyncio.timeout(timeout + GRACE_SECONDS)
     try:
-        async with asyncio.timeout(timeout + GRACE_SECONDS):
+        async with limit:
             answer = await backend.wait_for_decision(request.approval_id, timeout=timeout)
     except TimeoutError:
+        if not limit.expired():
+            raise  # the backend's own trouble, not a person who did not answer
         return None
     if not isinstance(answer, ApprovalDecision):
         raise TypeError(f"an approval backend answers with an ApprovalDecision, not {type(answer).__name__}")

@@ -31,7 +31,7 @@ from edictum.engine.review import review
 from edictum.errors import EdictumDenied, EdictumToolError
 from edictum.findings import Finding, PostCallResult, build_findings
 from edictum.pipeline import after_hooks, answer, settled
-from edictum.portal import run_in_background
+from edictum.portal import on_background_loop, run_in_background
 from edictum.refusal import (
     Refusal,
     by_changed_args,
@@ -469,22 +469,26 @@ class GovernedCall:
         duration = 0 if now is None or self._started is None else round((now - self._started) * 1000)
         success = error is None and guard._succeeded(self._tool_name, value)
         post: Any = plan.reviewed
-        if error is not None and not isinstance(error, Exception):
+        interrupted = error is not None and not isinstance(error, Exception)
+        if interrupted:
             # A cancelled or interrupted tool gets no further code of others run on its behalf.
             value, post = "cancelled", PostDecision(tool_success=False)
         elif plan.post or plan.post_candidates or not success:
-            value = value if error is None else str(error)
-            reviews = review(plan, self.call, value, success, guard.redaction.redact_text)
+            value = value if error is None else _text(error)
+            reviews = review(plan, self.call, value, success, guard.redaction.redact_whole)
             post = next(reviews)
             while type(post) is Question:
                 post = reviews.send((yield answer(post.subject, self.call, self._session, value)))
-        if plan.after and value is not None:
+        if plan.after and not interrupted:
             yield after_hooks(plan, self.call, value)
-        yield from self._settle(success)
         shown = value if post.redacted_response is None else post.redacted_response
-        pending = log.ended(post, duration, None if success else str(shown))
-        if pending is not None:
-            yield pending
+        try:
+            yield from self._settle(success)
+        finally:
+            # Also when the caller is cancelled here: the tool has run, and the log says how it ended.
+            pending = log.ended(post, duration, None if success else _text(shown))
+            if pending is not None:
+                yield pending
         violations: Sequence[Finding] = ()
         if not post.postconditions_passed:
             violations = build_findings(post)
@@ -556,6 +560,13 @@ class SyncCall(GovernedCall):
         return EdictumToolError(self.outcome.result)
 
 
+def _text(value: object) -> str:
+    try:
+        return str(value)
+    except Exception:
+        return f"{type(value).__name__} without text"
+
+
 async def _walk(steps: Steps, step: Awaitable[Any] | None) -> None:
     while step is not None:
         try:
@@ -567,6 +578,8 @@ async def _walk(steps: Steps, step: Awaitable[Any] | None) -> None:
 
 
 def _walk_sync(steps: Steps) -> None:
+    if on_background_loop():
+        raise RuntimeError("a synchronous call from a callback of edictum would wait for itself; use the async methods")
     step = next(steps)
     while step is not None:
         try:

@@ -603,12 +603,12 @@ class Edictum:
             return found.result
 
     def _succeeded(self, tool_name: str, result: Any) -> bool:
-        if self._success_check is None:
-            return looks_successful(result)
         try:
+            if self._success_check is None:
+                return looks_successful(result)
             return bool(self._success_check(tool_name, result))
         except Exception:
-            logger.exception("success_check failed; the call of tool %r counts as failed", tool_name)
+            logger.exception("whether tool %r succeeded cannot be told; the call counts as failed", tool_name)
             return False
 
     # --- factories ------------------------------------------------------------------------------

@@ -49,7 +49,7 @@ class KeyedLocks:
             queue.append(turn)
         try:
             await turn
-        except asyncio.CancelledError:
+        except BaseException:  # cancelled, or closed with its loop
             with self._guard:
                 waiting = turn in queue
                 if waiting:

@@ -8,12 +8,11 @@ import hashlib
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from edictum.errors import EdictumConfigError
 from edictum.limits import OperationLimits
 from edictum.ruleset.policy import CompiledRule
-from edictum.ruleset.syntax import ToolDef
 from edictum.sinks import CompositeSink
 from edictum.tools import SideEffect
 
@@ -41,12 +40,13 @@ def merge_guards(cls: type[G], guards: Sequence[Edictum], *, strictest: bool) ->
     policy = replace(
         states[0].policy,
         rules=_unique([rule for state in states for rule in state.rules]),
-        tools=_dangerous_tools(guards if strictest else guards[:1]),
+        tools={},
     )
     sinks = first.audit_sink.sinks[1:] if isinstance(first.audit_sink, CompositeSink) else None
     merged = cls(
         environment=first.environment,
         mode=first.mode,
+        tools=_tools_of(guards if strictest else guards[:1]),
         limits=_smallest([guard.limits for guard in guards]) if strictest else first._own_limits,
         audit_sink=sinks,
         redaction=first.redaction,
@@ -69,9 +69,10 @@ def merge_guards(cls: type[G], guards: Sequence[Edictum], *, strictest: bool) ->
 
 def _unique(rules: list[CompiledRule]) -> tuple[CompiledRule, ...]:
     # A rule and its candidate of the same id are two different things.
-    kept: dict[tuple[str, bool], CompiledRule] = {}
+    # Rules in Python are told apart as functions, because two functions may share a name.
+    kept: dict[object, CompiledRule] = {}
     for rule in rules:
-        key = (rule.id, rule.candidate)
+        key = rule.function if rule.function is not None else (rule.id, rule.candidate)
         if key in kept:
             logger.warning("from_multiple: rule %r occurs twice; the first one counts", rule.id)
         else:
@@ -79,15 +80,20 @@ def _unique(rules: list[CompiledRule]) -> tuple[CompiledRule, ...]:
     return tuple(kept.values())
 
 
-def _dangerous_tools(guards: Sequence[Edictum]) -> dict[str, ToolDef]:
-    tools: dict[str, ToolDef] = {}
+def _tools_of(guards: Sequence[Edictum]) -> dict[str, dict[str, Any]]:
+    """
+    All tools, each in its most dangerous class, as the constructor takes them.
+    """
+    tools: dict[str, dict[str, Any]] = {}
     for guard in guards:
-        for name, (side_effect, idempotent) in guard.tool_registry.names().items():
+        registry = guard.tool_registry
+        for name, (side_effect, idempotent) in registry.names().items():
             known = tools.get(name)
             if known is not None:
-                side_effect = max(side_effect, known.side_effect, key=_DANGER.index)
-                idempotent = idempotent and known.idempotent
-            tools[name] = ToolDef(side_effect, idempotent)
+                side_effect = max(side_effect, known["side_effect"], key=_DANGER.index)
+                idempotent = idempotent and known["idempotent"]
+            shell = name in registry.shell_names() or (known is not None and known["shell"])
+            tools[name] = {"side_effect": side_effect, "idempotent": idempotent, "shell": shell}
     return tools
 
 

@@ -112,7 +112,7 @@ class CheckPipeline:
 
     def __init__(self, guard: Edictum) -> None:
         self._state = guard._state
-        self._mask_secrets: Callable[[str], str] = guard.redaction.redact_text
+        self._mask_secrets: Callable[[str], str] = guard.redaction.redact_whole
 
     def plan(self, tool_name: str) -> ToolPlan:
         """

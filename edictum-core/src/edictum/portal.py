@@ -21,22 +21,22 @@ _loop: asyncio.AbstractEventLoop | None = None
 _thread: threading.Thread | None = None
 
 
+def on_background_loop() -> bool:
+    """
+    Whether the caller runs in the background thread, which must not wait for itself.
+    """
+    return threading.current_thread() is _thread
+
+
 def run_in_background(coroutine: Coroutine[Any, Any, T]) -> T:
     """
     Run a coroutine on the background loop and wait for it.
 
-    The caller's context variables are visible to the coroutine.
-
-    Raises:
-        RuntimeError: Called from the background loop itself, which would wait for itself for ever.
+    The caller's context variables are visible to the coroutine.  Not to be called on the background loop.
     """
     import asyncio
 
-    loop = _running_loop()
-    if threading.current_thread() is _thread:
-        coroutine.close()
-        raise RuntimeError("a synchronous call from a callback of edictum; use the asynchronous method there")
-    future = asyncio.run_coroutine_threadsafe(coroutine, loop)
+    future = asyncio.run_coroutine_threadsafe(coroutine, _running_loop())
     try:
         return future.result()
     except BaseException:

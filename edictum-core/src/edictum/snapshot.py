@@ -117,7 +117,7 @@ def freeze(value: Any, notes: list[str], depth: int = 1) -> Any:
     if depth > MAX_DEPTH:
         raise ValueError(f"arguments are nested deeper than {MAX_DEPTH} levels or refer to themselves")
     depth += 1
-    if isinstance(value, dict):
+    if isinstance(value, Mapping):
         return FrozenDict({key: freeze(item, notes, depth) for key, item in value.items()})
     if isinstance(value, list):
         return FrozenList([freeze(item, notes, depth) for item in value])

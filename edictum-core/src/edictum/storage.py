@@ -16,7 +16,7 @@ from itertools import compress
 from math import inf
 from operator import add, gt
 from typing import Protocol, TypeAlias, cast, runtime_checkable
-from weakref import WeakKeyDictionary
+from weakref import WeakValueDictionary
 
 from edictum.locks import KeyedLocks
 
@@ -323,7 +323,8 @@ def _counter(data: dict[str, str | float], key: str) -> float:
 
 
 def _session_of(key: str) -> str:
-    return key[2 : key.index(":", 2)] if key.startswith("s:") else ""
+    end = key.find(":", 2) if key.startswith("s:") else -1
+    return key[2:end] if end >= 0 else ""
 
 
 def _as_text(value: str | float | None) -> str | None:
@@ -366,9 +367,16 @@ class _Reserving:
             for (key, amount, limit), value in zip(changes, current, strict=True):
                 if limit is not None and value + amount > limit:
                     return ReserveResult(False, current, key)
-            values = []
-            for (key, amount, _), value in zip(changes, current, strict=True):
-                values.append(await self._backend.increment(key, amount) if amount else value)
+            values: list[float] = []
+            try:
+                for (key, amount, _), value in zip(changes, current, strict=True):
+                    values.append(await self._backend.increment(key, amount) if amount else value)
+            except BaseException:
+                # Half a reservation would never be given back.
+                for key, amount, _ in changes[: len(values)]:
+                    if amount:
+                        await self._backend.increment(key, -amount)
+                raise
             return ReserveResult(True, tuple(values))
 
     async def release(self, changes: Sequence[Change]) -> None:
@@ -407,7 +415,8 @@ def parse_counter(key: str, text: str | None) -> float:
     return number
 
 
-_wrapped: WeakKeyDictionary[StorageBackend, ReservingBackend] = WeakKeyDictionary()
+# By identity: backends may be equal and still be two.  A wrapper holds its backend, so the id stays its own.
+_wrapped: WeakValueDictionary[int, _Reserving] = WeakValueDictionary()
 
 
 def reserving(backend: StorageBackend) -> ReservingBackend:
@@ -419,12 +428,9 @@ def reserving(backend: StorageBackend) -> ReservingBackend:
     """
     if _builds_on(backend, ("reserve", "release", "settle"), ("get", "set", "delete", "increment")):
         return cast(ReservingBackend, backend)
-    try:
-        wrapped = _wrapped.get(backend)
-        if wrapped is None:
-            wrapped = _wrapped[backend] = _Reserving(backend)
-    except TypeError:  # neither hashable nor weakly referable: one wrapper for each guard
-        return _Reserving(backend)
+    wrapped = _wrapped.get(id(backend))
+    if wrapped is None:
+        wrapped = _wrapped[id(backend)] = _Reserving(backend)
     return wrapped
 
 

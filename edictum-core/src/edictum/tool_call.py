@@ -184,7 +184,6 @@ _PLAIN_FIELDS = frozenset(
         "environment",
         "file_path",
         "parent_call_id",
-        "principal",
         "timestamp",
         "tool_use_id",
     )
@@ -249,7 +248,7 @@ def build_tool_call(
         environment: Name of the environment.
         timestamp: When the call is made.
         principal: On whose behalf.
-        fields: Other fields of :class:`ToolCall`; None counts as not given.
+        fields: Other fields of :class:`ToolCall`; None counts as not given, ``principal`` is ignored.
 
     Raises:
         TypeError: An unknown field, or arguments that are not a mapping.
@@ -257,6 +256,8 @@ def build_tool_call(
     """
     if type(args) is not dict and not isinstance(args, Mapping):
         raise TypeError(f"arguments of a tool call are a mapping, not {type(args).__name__}")
+    if principal is not None and not isinstance(principal, Principal):
+        raise TypeError(f"a principal is a Principal, not {type(principal).__name__}")
     notes: list[str] = []
     frozen = freeze_args(args, notes)
     draft = _Draft(tool.tool_name, frozen, run_id, tool.side_effect, tool.idempotent, environment, timestamp, principal)
@@ -267,6 +268,8 @@ def build_tool_call(
     for name, value in fields.items():
         if name == "metadata":
             draft.metadata = freeze_args(value or {}, notes)
+        elif name == "principal":
+            continue
         elif name not in _PLAIN_FIELDS:
             raise TypeError(f"a tool call has no field {name!r}")
         elif value is not None:
@@ -313,7 +316,8 @@ def create_envelope(
         registry.is_shell(tool_name),
     )
     fields["call_index"] = call_index
-    return build_tool_call(tool, tool_input, run_id, "production", datetime.now(UTC), None, fields)
+    principal = fields.pop("principal", None)
+    return build_tool_call(tool, tool_input, run_id, "production", datetime.now(UTC), principal, fields)
 
 
 create_tool_call = create_envelope

@@ -100,7 +100,13 @@ class ToolRegistry:
         """
         Whether the tool's ``command`` argument is classified as a shell command.
         """
-        return tool_name in self._shell
+        return tool_name in self._shell or any(glob_matcher(name)(tool_name) for name in self._shell if is_glob(name))
+
+    def shell_names(self) -> frozenset[str]:
+        """
+        Names and globs registered as shells.
+        """
+        return frozenset(self._shell)
 
     def names(self) -> dict[str, tuple[SideEffect, bool]]:
         """
@@ -155,10 +161,16 @@ _FIND_ACTIONS = ("-delete", "-exec", "-execdir", "-ok", "-okdir", "-fprint", "-f
 _BRANCH_LISTING = frozenset(
     ("-a", "--all", "-r", "--remotes", "-l", "--list", "-v", "-vv", "--verbose", "--show-current", "--color")
 )
-_GIT_WRITES_FILE = ("--output", "--ext-diff", "--textconv")
+_DATE_READING = ("+", "--iso-8601", "--rfc-3339", "-I")
+_DATE_OPTIONS = frozenset(("-u", "--utc", "--universal", "-R", "--rfc-email"))
+# Long options may be shortened, so their beginnings are refused.
+_GIT_WRITING = ("--ou", "--ext", "--textc")
 
 
 def _only_reads(entry: str, operands: list[str]) -> bool:
+    """
+    Whether the operands of an allow-listed command leave it harmless.
+    """
     if entry in ("less", "more"):
         return False  # both can start an editor or a shell
     if entry == "find":
@@ -168,15 +180,20 @@ def _only_reads(entry: str, operands: list[str]) -> bool:
     if entry == "git tag":
         return not operands or operands[0] in ("-l", "--list") or all(word.startswith("-n") for word in operands)
     if entry == "git remote":
-        return not operands or operands[0] in ("-v", "--verbose", "show", "get-url")
-    if entry in ("git log", "git diff", "git show"):
-        return not any(word.startswith(_GIT_WRITES_FILE) for word in operands)
+        listing = all(word in ("-v", "--verbose") for word in operands)
+        return listing or operands[0] in ("show", "get-url")
+    if entry in ("git log", "git diff", "git show", "git status"):
+        return not any(word.startswith(_GIT_WRITING) for word in operands)
     if entry == "date":
-        return not any(word.startswith(("-s", "--s")) or word.isdigit() for word in operands)
+        return all(word in _DATE_OPTIONS or word.startswith(_DATE_READING) for word in operands)
     if entry == "rg":
         return not any(word.startswith(("--pre", "--hostname-bin")) for word in operands)
-    if entry == "tree":
-        return not any(word.startswith("-o") for word in operands)
-    if entry == "file":
-        return not any(word in ("-C", "--compile") for word in operands)
+    if entry == "tree":  # -o writes a file, -R one in each folder
+        return not any(_has_flag(word, "oR") for word in operands)
+    if entry == "file":  # -C compiles a magic file
+        return not any(_has_flag(word, "C") or word.startswith("--c") for word in operands)
     return True
+
+
+def _has_flag(word: str, letters: str) -> bool:
+    return word.startswith("-") and not word.startswith("--") and not set(letters).isdisjoint(word)

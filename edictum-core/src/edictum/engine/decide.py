@@ -173,7 +173,7 @@ def decide(plan: ToolPlan, call: ToolCall, counts: Sequence[float], *, recheck: 
             except Exception as error:
                 fired = unjudged(rule, call, None, error)
         elif rule.limits is not None:
-            fired = judge_limits(rule, counts)
+            fired = judge_limits(rule, plan, counts)
         else:
             fired = from_answer(rule, call, None, (yield Question(rule)))
         if fired is None:
@@ -212,7 +212,7 @@ def observe(plan: ToolPlan, call: ToolCall, counts: Sequence[float]) -> Observat
     records = []
     for rule in plan.candidates:
         if rule.limits is not None:
-            fired = judge_limits(rule, counts)
+            fired = judge_limits(rule, plan, counts)
         elif rule.condition is not None:
             fired = judge(rule, call, None)
         else:
@@ -269,15 +269,24 @@ def from_answer(rule: CompiledRule, call: ToolCall, result: ToolResult | None, a
     return Fired(rule, message, answer.error, answer.metadata)
 
 
-def judge_limits(rule: CompiledRule, counts: Sequence[float]) -> Fired | None:
+def judge_limits(rule: CompiledRule, plan: ToolPlan, counts: Sequence[float]) -> Fired | None:
     """
     Judge a session rule by its own numbers against attempts and executions.
+
+    Its limits on single tools are judged here only for a rule that is observed; those in force are part of
+    the plan and come last, see :func:`over_limit`.
     """
     limits = rule.limits
     assert limits is not None
-    attempts = limits.max_attempts is not None and counts[0] > limits.max_attempts
-    calls = limits.max_tool_calls is not None and counts[1] >= limits.max_tool_calls
-    return Fired(rule, limits.message) if attempts or calls else None
+    over = limits.max_attempts is not None and counts[0] > limits.max_attempts
+    over = over or (limits.max_tool_calls is not None and counts[1] >= limits.max_tool_calls)
+    if rule.observe or rule.candidate:
+        over = over or any(
+            counts[plan.counter_of[tool]] >= number
+            for tool, number in limits.max_calls_per_tool.items()
+            if tool in plan.counter_of
+        )
+    return Fired(rule, limits.message) if over else None
 
 
 def over_limit(plan: ToolPlan, counts: Sequence[float]) -> tuple[str, str, Limit] | None:

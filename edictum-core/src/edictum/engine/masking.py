@@ -12,6 +12,7 @@ from typing import Any
 
 from edictum.ruleset.messages import REDACTED
 from edictum.ruleset.policy import Replace
+from edictum.ruleset.selectors import ToolResult
 from edictum.snapshot import MAX_DEPTH
 
 
@@ -31,8 +32,8 @@ def mask_result(value: Any, replacements: Sequence[Replace], mask_secrets: Calla
         mask_secrets: See above.
 
     Returns:
-        The masked result.  When nothing was found in any single text, a pattern must have matched across
-        them, and the masked text of the whole result is returned instead.
+        The masked result.  Where masking text by text does not suffice, because a pattern matches across values or
+        inside an object, the masked text of the whole result is returned instead.
 
     Raises:
         Unmaskable: A text is too long for a pattern, or the result is nested too deeply.
@@ -46,14 +47,26 @@ def mask_result(value: Any, replacements: Sequence[Replace], mask_secrets: Calla
         return text
 
     try:
-        masked, changed = _mask(value, mask, 0)
-        if changed or isinstance(value, str):
+        try:
+            masked = _mask(value, mask, 0)[0]
+        except _KeysCollideError:
+            masked = value
+        if isinstance(masked, (str, bytes, bytearray)):
             return masked
-        text = str(value)
-        whole = mask(text)
-        return value if whole == text else whole
+        # What stands in objects, or reaches across several values, shows only in the text of the whole.
+        for text in ToolResult(masked).texts:
+            whole = mask(text)
+            if whole != text:
+                return whole
+        return masked
     except Exception as error:
         raise Unmaskable(str(error)) from error
+
+
+class _KeysCollideError(Exception):
+    """
+    Two keys look the same when masked.
+    """
 
 
 def _mask(value: Any, mask: Callable[[str], str], depth: int) -> tuple[Any, bool]:
@@ -69,8 +82,12 @@ def _mask(value: Any, mask: Callable[[str], str], depth: int) -> tuple[Any, bool
         return (masked.encode("utf-8", "surrogateescape"), True) if masked != text else (value, False)
     if isinstance(value, dict):
         pairs = [(_mask(key, mask, depth), _mask(item, mask, depth)) for key, item in value.items()]
-        changed = any(key[1] or item[1] for key, item in pairs)
-        return ({key[0]: item[0] for key, item in pairs}, True) if changed else (value, False)
+        if not any(key[1] or item[1] for key, item in pairs):
+            return value, False
+        plain_dict = {key[0]: item[0] for key, item in pairs}
+        if len(plain_dict) < len(pairs):
+            raise _KeysCollideError
+        return plain_dict, True
     if isinstance(value, (list, tuple)):
         items = [_mask(item, mask, depth) for item in value]
         if not any(changed for _, changed in items):

@@ -131,6 +131,7 @@ class ToolPlan:
         tool_limits: Those that concern this tool.
         counters: Names of the session counters that a decision needs, in the order in which it takes them:
             attempts, executions, executions of this tool, and one for each glob with a limit.
+        counter_of: Positions in ``counters`` by name or glob with a limit, also one that is only observed.
         reserved: Those that an execution counts, with their limits.
         passed: The decision when nothing fires; made once because it is the most frequent one.
         reviewed: Likewise for a successful result.
@@ -153,6 +154,7 @@ class ToolPlan:
     limits: Limits
     tool_limits: tuple[ToolLimit, ...]
     counters: tuple[str, ...]
+    counter_of: Mapping[str, int]
     reserved: tuple[tuple[str, int | None], ...]
     passed: PreDecision
     reviewed: PostDecision
@@ -216,14 +218,22 @@ class Planner:
         counters = ["attempts", "execs", f"tool:{tool_name}"]
         tool_limits = []
         limit_of: dict[str, int] = {"execs": self.limits.max_tool_calls.number}
-        for pattern, limit in self.limits.per_tool.items():
+        patterns = dict.fromkeys(self.limits.per_tool)
+        for rule in self.session:
+            if rule.limits is not None:
+                patterns |= dict.fromkeys(rule.limits.max_calls_per_tool)
+        counter_of: dict[str, int] = {}
+        for pattern in patterns:
             if not glob_matcher(pattern)(tool_name):
                 continue
             key = f"glob:{pattern}" if is_glob(pattern) else f"tool:{tool_name}"
             if key not in counters:
                 counters.append(key)
-            tool_limits.append(ToolLimit(pattern, limit, counters.index(key)))
-            limit_of[key] = limit.number
+            counter_of[pattern] = counters.index(key)
+            limit = self.limits.per_tool.get(pattern)
+            if limit is not None:
+                tool_limits.append(ToolLimit(pattern, limit, counters.index(key)))
+                limit_of[key] = limit.number
         return ToolPlan(
             tool_name=tool_name,
             name_problem=name_problem(tool_name) if self.strict_names else None,
@@ -240,6 +250,7 @@ class Planner:
             limits=self.limits,
             tool_limits=tuple(tool_limits),
             counters=tuple(counters),
+            counter_of=counter_of,
             reserved=tuple((key, limit_of.get(key)) for key in counters[1:]),
             passed=PreDecision("allow", contracts_evaluated=_passed(rules), clean=True),
             reviewed=PostDecision(contracts_evaluated=_passed(post_rules), clean=True),

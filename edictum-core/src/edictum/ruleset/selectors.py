@@ -94,12 +94,21 @@ def _text_forms(value: Any) -> tuple[str, ...]:
     if isinstance(value, (bytes, bytearray)):
         return (bytes(value).decode("utf-8", "replace"),)
     text = str(value)
-    if isinstance(value, (dict, list, tuple)):
+    if isinstance(value, (Mapping, list, tuple)) or as_mapping(value) is not None:
         try:
-            return (text, json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str))
+            return (text, json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=_plain))
         except (TypeError, ValueError, RecursionError):
             return (text,)  # not JSON, for example a tuple as key: the str() form is complete
     return (text,)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, (set, frozenset)):
+        return list(value)
+    fields = as_mapping(value)
+    return str(value) if fields is None else fields
 
 
 def split(selector: str) -> tuple[str, tuple[str, ...]]:
@@ -146,8 +155,17 @@ def compile_selector(
         return lambda call, result: walk(call.metadata, path)
     function = custom.get(root)
     if function is not None:
-        return lambda call, result: walk(function(call), path)
+        return lambda call, result: walk(_custom_value(root, function, call), path)
     return None
+
+
+def _custom_value(root: str, function: CustomSelector, call: ToolCall) -> Any:
+    value = function(call)
+    if hasattr(value, "__await__"):
+        if hasattr(value, "close"):
+            value.close()
+        raise TypeError(f"custom selector {root!r} is asynchronous; selectors are plain functions")
+    return value
 
 
 def _args_reader(path: tuple[str, ...]) -> Reader:

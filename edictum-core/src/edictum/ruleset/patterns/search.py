@@ -19,7 +19,7 @@ _SHORT_TEXT = 200  # up to here one plain search is as fast as trying the places
 _FREE_PLACES = 8  # places tried before their density is looked at
 _PLACE_GAP = 64  # places closer than this on average cost more than the plain search
 
-_STEPS_BEYOND = 100_000_000  # units of work in a text beyond the limit: about as many as in one at the limit
+_STEPS_BEYOND = 50_000_000  # units of work in a text beyond the limit: as many as in one at the limit, n * n / 2
 
 Finder = Callable[[str], bool]
 
