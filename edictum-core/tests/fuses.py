@@ -131,7 +131,7 @@ def _fused(name: str) -> Callable[..., Any]:
     return method
 
 
-for _name in ("redact_text", "redact_args", "redact_tree", "redact_event_args", "looks_secret"):
+for _name in [name for name in vars(RedactionPolicy) if name.startswith(("redact_", "looks_"))]:
     setattr(FusedRedaction, _name, _fused(_name))
 
 

@@ -106,18 +106,26 @@ class Session:
         for rule in concerning(self.ruleset, "session", call.tool):
             limits = rule["limits"]
             over = len(self.executions) >= limits.get("max_tool_calls", math.inf)
-            if over or self.attempts >= limits.get("max_attempts", math.inf):
-                if not observed(self.ruleset, rule):
-                    return muted, ("yaml_session", rule["id"]), asking
-                muted.append(rule["id"])
+            over = over or self.attempts >= limits.get("max_attempts", math.inf)
+            if observed(self.ruleset, rule):
+                if over or self._over_tool_limit(limits, call.tool):
+                    muted.append(rule["id"])
+            elif over:
+                return muted, ("yaml_session", rule["id"]), asking
         if len(self.executions) >= self._number("max_tool_calls", 200):
             return muted, ("operation_limit", "max_tool_calls"), asking
-        for limits in self._all_limits():
-            for pattern, number in limits.get("max_calls_per_tool", {}).items():
-                count = sum(fnmatchcase(tool, pattern) for tool in self.executions)
-                if fnmatchcase(call.tool, pattern) and count >= number:
-                    return muted, ("operation_limit", f"max_calls_per_tool:{call.tool}"), asking
+        if any(self._over_tool_limit(limits, call.tool) for limits in self._all_limits()):
+            return muted, ("operation_limit", f"max_calls_per_tool:{call.tool}"), asking
         return muted, None, asking
+
+    def _over_tool_limit(self, limits: Data, tool: str) -> bool:
+        """
+        Whether the executions of all tools under a pattern that concerns this tool have reached its number.
+        """
+        return any(
+            fnmatchcase(tool, pattern) and sum(fnmatchcase(done, pattern) for done in self.executions) >= number
+            for pattern, number in limits.get("max_calls_per_tool", {}).items()
+        )
 
     def _all_limits(self) -> list[Data]:
         rules = [rule for rule in self.ruleset["rules"] if rule["type"] == "session" and rule.get("enabled", True)]

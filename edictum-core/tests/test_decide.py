@@ -5,101 +5,18 @@ The order of checks, driven with plain data: a plan, a call, numbers, and script
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from call_strategies import pre, ruleset, session_rule
-from edictum import (
-    Decision,
-    HookDecision,
-    HookRegistration,
-    OperationLimits,
-    PreDecision,
-    ToolRegistry,
-    create_tool_call,
-    precondition,
-    session_contract,
-)
+from call_strategies import pre, session_rule
+from edictum import OperationLimits, create_tool_call, precondition, session_contract
 from edictum.engine.decide import decide, observe
-from edictum.engine.outcome import Answer, Question
-from edictum.engine.plan import Planner, ToolPlan
-from edictum.ruleset.document import from_mapping
-from edictum.ruleset.expressions import Names
-from edictum.ruleset.policy import CompiledRule, compile_python_rule, compile_ruleset
-from edictum.ruleset.reader import read_ruleset
+from edictum.engine.outcome import Answer
+from edictum.engine.plan import ToolPlan
 from hypothesis import given
 from hypothesis import strategies as st
-
-FIRES = {"args.a": {"equals": 1}}
-PASSES = {"args.a": {"equals": 2}}
-FAILS = {"args.a": {"contains": "x"}}
-CALL = create_tool_call("tool", {"a": 1})
-FRESH = (1, 0, 0)
-
-
-def compiled(*rules: dict[str, Any]) -> list[CompiledRule]:
-    tree = read_ruleset(from_mapping(ruleset(*rules)))
-    return list(compile_ruleset(tree, Names(), lambda text: False, version=None).rules)
-
-
-def python_rule(kind: Callable[..., Any], name: str, **marks: Any) -> CompiledRule:
-    def function(*facts: Any) -> Decision:
-        raise AssertionError("the engine never calls foreign code itself")
-
-    function.__name__ = name
-    marked = kind(function)
-    for mark, value in marks.items():
-        setattr(marked, f"_edictum_{mark}", value)
-    return compile_python_rule(marked)
-
-
-def before(name: str) -> HookRegistration:
-    def callback(call: Any) -> HookDecision:
-        raise AssertionError("the engine never calls foreign code itself")
-
-    callback.__name__ = name
-    return HookRegistration("before", "*", callback)
-
-
-def plan(
-    *rules: CompiledRule,
-    hooks: Sequence[HookRegistration] = (),
-    limits: OperationLimits | None = None,
-    tool: str = "tool",
-    strict_names: bool = True,
-) -> ToolPlan:
-    return Planner(rules, hooks, ToolRegistry(), limits, strict_names=strict_names).plan(tool)
-
-
-class Asked:
-    """
-    Drives the engine with answers by name and notes what it asked; a name without an answer passes.
-    """
-
-    def __init__(self, **answers: Answer) -> None:
-        self.answers = answers
-        self.names: list[str] = []
-
-    def drive(self, steps: Iterator[Any]) -> Any:
-        step = next(steps)
-        while isinstance(step, Question):
-            subject = step.subject
-            name = subject.id if isinstance(subject, CompiledRule) else subject.name
-            self.names.append(name)
-            step = steps.send(self.answers.get(name, Answer(True)))  # type: ignore[attr-defined]
-        with pytest.raises(StopIteration):
-            next(steps)
-        return step
-
-
-def decided(
-    made: ToolPlan, counts: Sequence[float] = FRESH, *, recheck: bool = False, **answers: Answer
-) -> PreDecision:
-    decision = Asked(**answers).drive(decide(made, CALL, counts, recheck=recheck))
-    assert isinstance(decision, PreDecision)
-    return decision
-
+from plans import CALL, FAILS, FIRES, FRESH, PASSES, Asked, before, compiled, decided, plan, python_rule
 
 NO = Answer(False, "no")
 
@@ -348,6 +265,18 @@ def test_decide_rules_in_observe_mode_are_recorded_and_never_decide() -> None:
     assert decision.observed
     assert [fired.rule.id for fired in decision.observed_rules] == ["block", "ask", "odd", "cap", "python"]
     assert all(record["observed"] for record in decision.contracts_evaluated)
+
+
+@pytest.mark.parametrize(("counts", "fired"), [((1, 0, 1), []), ((1, 0, 2), ["cap"])])
+def test_decide_observed_session_rule_sees_its_limits_on_tools(counts: Sequence[float], fired: list[str]) -> None:
+    """
+    In force they would be met in the last step; observed, nobody else would report them.
+    """
+    rule = session_rule(mode="observe", max_calls_per_tool={"tool": 2, "other": 1})
+    decision = decided(plan(*compiled(rule)), counts)
+
+    assert decision.action == "allow"
+    assert [found.rule.id for found in decision.observed_rules] == fired
 
 
 def test_observe_judges_candidates_beside_the_decision() -> None:

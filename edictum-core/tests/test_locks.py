@@ -159,31 +159,33 @@ def test_lock_is_exclusive_over_loops_of_several_threads() -> None:
     assert len(room.visits) == 100
 
 
+@pytest.mark.xfail(strict=True, reason="a waiter passed over with its closed loop later releases what it never had")
 def test_lock_passes_over_a_waiter_whose_loop_is_closed() -> None:
+    """
+    The lost waiter never gets the lock, so throwing it away must not take the lock from who holds it.
+    """
     room = Room(KeyedLocks())
+    lost = room.visit("a", "lost")
     other = asyncio.new_event_loop()
 
-    async def waits() -> None:
-        lost.append(asyncio.create_task(room.visit("a", "lost")))
-        await let_others_run(3)
+    async def wait_there() -> None:
+        lost.send(None)
 
     async def main() -> None:
         async with room._locks.hold("a"):
-            await asyncio.to_thread(other.run_until_complete, waits())
-            next_one = asyncio.create_task(room.visit("a", "next"))
+            await asyncio.to_thread(other.run_until_complete, wait_there())
+            holder = asyncio.create_task(room.visit("a", "holder", steps=20))
             await let_others_run()
             other.close()
-        await next_one
+        await let_others_run()
+        lost.close()
+        await asyncio.gather(holder, room.visit("a", "after"))
 
-    lost: list[asyncio.Task[None]] = []
     asyncio.run(main())
-    lost[0]._log_destroy_pending = False  # type: ignore[attr-defined]  # it never ends, on purpose
-    assert room.visits == ["next"]
+    assert not room.crowded
+    assert room.visits == ["holder", "after"]
 
 
-@pytest.mark.xfail(
-    strict=True, reason="a waiter that is closed, not cancelled, keeps its turn and the lock stays taken"
-)
 def test_lock_passes_over_a_waiter_that_was_closed() -> None:
     room = Room(KeyedLocks())
 

@@ -160,6 +160,10 @@ def test_mask_result_keys_that_become_equal_lose_no_entry() -> None:
     assert "second" in str(found)
 
 
+def test_mask_result_by_a_pattern_that_matches_the_mask_itself_keeps_the_type() -> None:
+    assert masked({"key": "AB12CD34", "n": 1}, r"\b[A-Z0-9]{8}\b") == {"key": GONE, "n": 1}
+
+
 # --- without a pattern ---------------------------------------------------------------------------
 
 

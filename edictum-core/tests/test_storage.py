@@ -245,7 +245,6 @@ def test_reserving_serves_a_backend_that_has_no_hash() -> None:
         run(guard)
 
 
-@pytest.mark.xfail(strict=True, reason="backends that are equal share one wrapper, and with it the first one's data")
 def test_reserving_keeps_equal_backends_apart() -> None:
     class Equal(PlainBackend):
         def __eq__(self, other: object) -> bool:
@@ -260,7 +259,6 @@ def test_reserving_keeps_equal_backends_apart() -> None:
     assert at_once(reserving(second).get("s:a:attempts")) is None
 
 
-@pytest.mark.xfail(strict=True, reason="the table of wrappers keeps every backend alive")
 def test_reserving_lets_a_backend_go() -> None:
     backend = PlainBackend()
     reserving(backend)

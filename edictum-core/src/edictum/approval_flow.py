@@ -15,6 +15,7 @@ from edictum.decision_log import CallLog
 from edictum.engine.outcome import PreDecision
 from edictum.refusal import Refusal, by_unwritten_log
 from edictum.snapshot import fingerprint, thaw
+from edictum.text import escape_controls, shorten
 from edictum.tool_call import ToolCall
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 # A backend keeps the rule's timeout itself; this is how much later the guard stops waiting for it.
 GRACE_SECONDS = 5.0
+MAX_REASON = 200
 
 
 async def obtain_approval(
@@ -151,5 +153,6 @@ def _read(answer: ApprovalDecision | None, decision: PreDecision) -> tuple[Audit
     agreed = answer.status in (ApprovalStatus.APPROVED, ApprovalStatus.PENDING)
     if answer.approved is True and agreed:
         return AuditAction.CALL_APPROVAL_GRANTED, None
-    because = f" ({answer.reason})" if answer.reason else ""
+    # An approver may paste anything; the agent gets one short line of it.
+    because = f" ({shorten(escape_controls(answer.reason), MAX_REASON)})" if answer.reason else ""
     return AuditAction.CALL_APPROVAL_DENIED, f"The approval was refused{because}: {message}"

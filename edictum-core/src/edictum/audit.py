@@ -79,9 +79,7 @@ def canonical_action(value: AuditAction | str) -> str:
     return _CANONICAL.get(action, str(action))
 
 
-EventParts: TypeAlias = tuple[
-    datetime, tuple[Any, ...], AuditAction, Any, float, float, int, dict[str, Any] | None
-]
+EventParts: TypeAlias = tuple[datetime, tuple[Any, ...], AuditAction, Any, float, float, int, dict[str, Any] | None]
 """
 An event that nobody has read yet: time; what all events of a call share (the fields from ``run_id`` to
 ``principal``, then mode, policy version and metadata); action; records of rules; attempts; executions;

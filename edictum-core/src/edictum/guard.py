@@ -140,6 +140,11 @@ class Edictum:
         _one_of("mode", mode, (None, "enforce", "observe"))
         _one_of("audit_failure", audit_failure, ("log", "block"))
         _one_of("name_policy", name_policy, ("strict", "lenient"))
+        hooks = tuple(hooks or ())
+        if limits is not None and not isinstance(limits, OperationLimits):
+            raise EdictumConfigError("limits is an OperationLimits")
+        if not all(isinstance(hook, HookRegistration) for hook in hooks):
+            raise EdictumConfigError("hooks is a list of HookRegistration")
         if on_deny is not None and on_block is not None:
             raise EdictumConfigError("on_deny is a synonym of on_block; give on_block only")
         self.environment = environment
@@ -166,7 +171,7 @@ class Edictum:
         self._own_limits = limits
         self._own_tools = _own_tools(tools)
         self._python_rules = tuple(compile_python_rule(rule) for rule in rules or ())
-        self._hooks = tuple(hooks or ())
+        self._hooks = hooks
         self._strict_names = name_policy == "strict"
         self._sources: tuple[str, ...] = ()
         self._legacy: Literal["reject", "upgrade"] = "reject"
@@ -833,6 +838,9 @@ def _with_local(local: CollectingAuditSink, sinks: AuditSink | Sequence[AuditSin
     if sinks is None:
         return local
     others = list(sinks) if isinstance(sinks, (list, tuple)) else [sinks]
+    for sink in others:
+        if not callable(getattr(sink, "emit", None)):
+            raise EdictumConfigError(f"audit_sink: {type(sink).__name__} has no method emit(event)")
     return CompositeSink([local, *others]) if others else local  # type: ignore[list-item]
 
 

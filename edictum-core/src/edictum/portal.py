@@ -32,10 +32,16 @@ def run_in_background(coroutine: Coroutine[Any, Any, T]) -> T:
     """
     Run a coroutine on the background loop and wait for it.
 
-    The caller's context variables are visible to the coroutine.  Not to be called on the background loop.
+    The caller's context variables are visible to the coroutine.
+
+    Raises:
+        RuntimeError: Called from the background loop itself, which would wait for itself for ever.
     """
     import asyncio
 
+    if on_background_loop():
+        coroutine.close()
+        raise RuntimeError("the background loop of edictum cannot wait for itself")
     future = asyncio.run_coroutine_threadsafe(coroutine, _running_loop())
     try:
         return future.result()

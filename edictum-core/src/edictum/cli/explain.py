@@ -99,7 +99,7 @@ def _trace(plan: ToolPlan, call: TrialCall, trial: Trial) -> Iterator[str]:
     if not plan.rules:
         yield "  no rule concerns a call of this tool"
     for rule in plan.rules:
-        fired = judge(rule, built, None) if rule.limits is None else judge_limits(rule, counts)
+        fired = judge(rule, built, None) if rule.limits is None else judge_limits(rule, plan, counts)
         yield from _rule_lines(rule, fired, width)
     yield from _limit_lines(plan, counts)
     if post and trial.outcome in ("block", "ask") and trial.output is None:

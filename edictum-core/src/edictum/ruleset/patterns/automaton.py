@@ -193,8 +193,10 @@ class _Builder:
         if kind is op.SUBPATTERN:
             flags = combine_flags(scope.flags, value[1], value[2])
             return self.sequence(value[3], scope._replace(flags=flags))
-        if kind is op.ATOMIC_GROUP:
-            return self.sequence(value, scope)
+        if kind in (op.ATOMIC_GROUP, op.POSSESSIVE_REPEAT):
+            # In Python 3.11.2, which is still in use, (?:(?<=a)b)*+ is searched for ever.
+            reason = "atomic groups and possessive repeats can hang some versions of Python 3.11"
+            raise PatternRefused(f"{reason}; write the plain form", render([node]))
         if kind is op.BRANCH:
             return self._either(value[1], scope)
         if kind in REPEATS:

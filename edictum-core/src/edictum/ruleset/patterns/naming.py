@@ -49,7 +49,7 @@ def _render_node(kind: Any, value: Any) -> str:
         return f"({'' if value[0] else '?:'}{render(value[3])})"
     if kind is op.ATOMIC_GROUP:
         return f"(?>{render(value)})"
-    if kind in REPEATS:
+    if kind in REPEATS or kind is op.POSSESSIVE_REPEAT:
         return _render_repeat(kind, *value)
     if kind in (op.ASSERT, op.ASSERT_NOT):
         return f"({_LOOK_SIGNS[kind, value[0]]}{render(value[1])})"

@@ -53,8 +53,6 @@ def _trim_node(node: Node, *, front: bool) -> list[Node]:
         if least <= 1:
             return list(body) if least else []
         return [(kind, (least, least, body))]
-    if kind is op.POSSESSIVE_REPEAT and not front:
-        return [(kind, (value[0], value[0], value[2]))] if value[0] else []
     if kind is op.SUBPATTERN:
         inner = _trim_end(value[3], front=front)
         return [(kind, (*value[:3], inner))] if len(inner) else []
@@ -115,8 +113,6 @@ class Literals:
                 self.exact = False
             elif kind is op.SUBPATTERN:
                 self._read(value[3], combine_flags(flags, value[1], value[2]))
-            elif kind is op.ATOMIC_GROUP:
-                self._read(value, flags)
             elif kind in REPEATS and value[0] >= 1:
                 self._read_rounds(value, flags)
             else:

@@ -16,7 +16,7 @@ from typing import Any
 Node = tuple[Any, Any]
 
 UNBOUNDED = 256  # a repeat of more characters than this is counted like one without an end
-REPEATS = frozenset({op.MAX_REPEAT, op.MIN_REPEAT, op.POSSESSIVE_REPEAT})
+REPEATS = frozenset({op.MAX_REPEAT, op.MIN_REPEAT})
 
 _KINDS: int = op.SRE_FLAG_ASCII | op.SRE_FLAG_LOCALE | op.SRE_FLAG_UNICODE
 _WARNING_FILTERS = threading.Lock()  # they belong to the process: two changes must not be undone crosswise
