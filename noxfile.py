@@ -129,7 +129,16 @@ def property_tests(session: nox.Session) -> None:
     """
     _install(session, "edictum-core", "pytest", "hypothesis")
     folder = str(DISTRIBUTIONS["edictum-core"] / "tests")
-    session.run("pytest", folder, "-m", "property", "--hypothesis-profile=long", *session.posargs)
+    session.run(
+        "pytest",
+        folder,
+        "-m",
+        "property",
+        "--hypothesis-profile=long",
+        "-o",
+        "faulthandler_timeout=3600",
+        *session.posargs,
+    )
 
 
 @nox.session

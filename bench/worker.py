@@ -137,8 +137,10 @@ class Bench:
         if key not in self._guards:
             sink = edictum.FileAuditSink(Path(self._folder.name) / "log.jsonl") if file_sink else None
             # From a mapping, because the YAML text of W4 is larger than a ruleset file may be.
+            ruleset = workloads.ruleset(workload)
+            more = {} if edictum.__version__.startswith("0.19") else {"max_rules": len(ruleset["rules"])}
             self._guards[key] = edictum.Edictum.from_bundle_dict(
-                workloads.ruleset(workload), policy_version="0" * 64, audit_sink=sink
+                ruleset, policy_version="0" * 64, audit_sink=sink, **more
             )
         return self._guards[key]
 

@@ -83,7 +83,6 @@ def test_approval_under_rules_that_are_reloaded_unchanged_holds() -> None:
         ([ask()], OperationLimits(max_tool_calls=1), "operation_limit"),
         ([ask()], OperationLimits(max_calls_per_tool={"read": 1}), "operation_limit"),
         ([ask(), session_rule()], None, "yaml_session"),
-        ([ask()], OperationLimits(max_attempts=1), "attempt_limit"),
     ],
 )
 def test_approval_with_limits_used_up_meanwhile_blocks(rules: Any, limits: Any, source: str) -> None:

@@ -219,7 +219,6 @@ def test_approval_wait_that_fails_blocks_with_approval_error(answer: Any) -> Non
 
 
 @pytest.mark.fault
-@pytest.mark.xfail(reason="a timeout inside the backend is taken for an answer that did not come in time")
 def test_approval_wait_whose_connection_times_out_is_not_an_unanswered_request() -> None:
     guard = guard_of(ask(timeout_action="allow"), approval_backend=Approvals(TimeoutError("connect")))
     assert denial(guard).decision_source == "approval_error"

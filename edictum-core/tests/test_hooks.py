@@ -125,10 +125,7 @@ def test_before_hook_is_asked_once_for_a_call_that_needs_approval() -> None:
     assert seen == ["read"]
 
 
-NOT_TOLD = pytest.mark.xfail(reason="after-hooks are skipped when a tool returns None")
-
-
-@pytest.mark.parametrize("result", ["text", "", pytest.param(None, marks=NOT_TOLD), 0, {"is_error": True}])
+@pytest.mark.parametrize("result", ["text", "", None, 0, {"is_error": True}])
 @pytest.mark.parametrize("asynchronous", [False, True])
 def test_after_hook_is_told_the_raw_result_once(result: Any, asynchronous: bool) -> None:
     told: list[tuple[str, Any]] = []

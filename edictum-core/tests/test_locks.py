@@ -159,7 +159,6 @@ def test_lock_is_exclusive_over_loops_of_several_threads() -> None:
     assert len(room.visits) == 100
 
 
-@pytest.mark.xfail(strict=True, reason="a waiter passed over with its closed loop later releases what it never had")
 def test_lock_passes_over_a_waiter_whose_loop_is_closed() -> None:
     """
     The lost waiter never gets the lock, so throwing it away must not take the lock from who holds it.

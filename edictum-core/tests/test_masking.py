@@ -45,7 +45,7 @@ class Frozen:
 
 def masked(value: Any, *patterns: str) -> Any:
     replacements = [admit(pattern).replace for pattern in patterns]
-    return mask_result(value, replacements, RedactionPolicy().redact_text)
+    return mask_result(value, replacements, RedactionPolicy().redact_whole)
 
 
 def run(output: Any, *rules: dict[str, Any], side_effect: str = "read") -> RunResult:

@@ -139,7 +139,6 @@ def test_merged_guard_strictest_names_all_versions() -> None:
 
 
 @pytest.mark.parametrize("merge", ["first", "strictest"])
-@pytest.mark.xfail(reason="the registry's names do not say which tools run shell commands")
 def test_merged_guard_still_classifies_shell_commands(merge: Any) -> None:
     first = guard_of(tools={"sh": {"side_effect": "read", "shell": True}})
     merged = Edictum.from_multiple([first], merge=merge)
@@ -148,7 +147,6 @@ def test_merged_guard_still_classifies_shell_commands(merge: Any) -> None:
 
 
 @pytest.mark.security
-@pytest.mark.xfail(reason="Python rules are told apart by the name of their function only")
 def test_merged_guard_keeps_python_rules_whose_functions_share_a_name() -> None:
     def no_calls_of(tool: str) -> Any:
         @precondition(tool)

@@ -62,7 +62,6 @@ def test_run_tool_that_raises_shows_redacted_text_only() -> None:
 
 
 @pytest.mark.fault
-@pytest.mark.xfail(reason="the text of the exception is taken without expecting trouble", raises=ValueError)
 def test_run_tool_whose_error_has_no_text_still_fails_in_the_log() -> None:
     class UnprintableError(Exception):
         def __str__(self) -> str:
@@ -124,7 +123,6 @@ def test_run_success_check_replaces_the_built_in_test() -> None:
 
 
 @pytest.mark.fault
-@pytest.mark.xfail(reason="only an own success_check is expected to raise", raises=ValueError)
 def test_run_result_that_cannot_be_tested_counts_as_failure() -> None:
     class Neither:
         """
@@ -202,7 +200,6 @@ def test_run_cancelled_while_the_tool_runs_logs_a_failure_and_keeps_the_place() 
     asyncio.run(main())
 
 
-@pytest.mark.xfail(reason="after-hooks are told of cancelled tools")
 def test_run_cancelled_while_the_tool_runs_calls_no_foreign_code() -> None:
     told: list[Any] = []
 
@@ -237,7 +234,6 @@ def test_run_call_fields_reach_the_call_and_unknown_ones_block() -> None:
 
 
 @pytest.mark.fault
-@pytest.mark.xfail(reason="only what a resolver returns is checked", raises=AttributeError)
 def test_run_principal_of_another_type_blocks_and_is_logged() -> None:
     guard = guard_of()
     with pytest.raises(EdictumDenied):

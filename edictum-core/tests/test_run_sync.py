@@ -26,9 +26,6 @@ from guards import Approvals, AsyncTool, Callbacks, Tool, actions, ask, events_o
 
 WHO: contextvars.ContextVar[str] = contextvars.ContextVar("WHO", default="nobody")
 
-# Not run: the coroutine that is left over would be reported by whichever test comes later.
-LEFT_OVER = "said to be unavailable storage, and the coroutine that could not be awaited is not closed"
-
 
 class WaitingBackend(MemoryBackend):
     """
@@ -147,7 +144,6 @@ def test_run_sync_callback_may_call_run_sync() -> None:
     assert inner == ["inner"]
 
 
-@pytest.mark.xfail(run=False, reason=LEFT_OVER)
 def test_run_sync_that_would_wait_for_itself_raises_instead() -> None:
     """
     An asynchronous tool runs on the loop that the inner call would have to wait for.
@@ -162,7 +158,6 @@ def test_run_sync_that_would_wait_for_itself_raises_instead() -> None:
     assert other.run_sync("read", {}, Tool()) == "done"
 
 
-@pytest.mark.xfail(run=False, reason=LEFT_OVER)
 def test_run_sync_rule_that_would_wait_for_itself_blocks() -> None:
     other = guard_of(backend=WaitingBackend())
 

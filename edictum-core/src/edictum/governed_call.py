@@ -31,7 +31,7 @@ from edictum.engine.review import review
 from edictum.errors import EdictumDenied, EdictumToolError
 from edictum.findings import Finding, PostCallResult, build_findings
 from edictum.pipeline import after_hooks, answer, settled
-from edictum.portal import on_background_loop, run_in_background
+from edictum.portal import WAITS_FOR_ITSELF, on_background_loop, run_in_background
 from edictum.refusal import (
     Refusal,
     by_changed_args,
@@ -348,7 +348,8 @@ class GovernedCall:
             counts = await self._session.read_again(self._plan)
         except Exception as error:
             raise by_storage(error) from error
-        decisions = decide(self._plan, call, counts, recheck=True)
+        # Attempts that others made meanwhile are not this call's.
+        decisions = decide(self._plan, call, (self._log.attempts, *counts[1:]), recheck=True)
         again: Any = next(decisions)
         while type(again) is Question:
             again = decisions.send(await answer(again.subject, call, self._session, None))
@@ -464,41 +465,51 @@ class GovernedCall:
     def _way_back(self, value: Any, error: BaseException | None) -> Steps:
         self._expect("allowed")
         self._stage = "done"
-        guard, plan, log = self._guard, self._plan, self._log
+        guard, plan = self._guard, self._plan
         now = self._monotonic()
         duration = 0 if now is None or self._started is None else round((now - self._started) * 1000)
         success = error is None and guard._succeeded(self._tool_name, value)
         post: Any = plan.reviewed
         interrupted = error is not None and not isinstance(error, Exception)
-        if interrupted:
-            # A cancelled or interrupted tool gets no further code of others run on its behalf.
-            value, post = "cancelled", PostDecision(tool_success=False)
-        elif plan.post or plan.post_candidates or not success:
-            value = value if error is None else _text(error)
-            reviews = review(plan, self.call, value, success, guard.redaction.redact_whole)
-            post = next(reviews)
-            while type(post) is Question:
-                post = reviews.send((yield answer(post.subject, self.call, self._session, value)))
-        if plan.after and not interrupted:
-            yield after_hooks(plan, self.call, value)
-        shown = value if post.redacted_response is None else post.redacted_response
         try:
-            yield from self._settle(success)
-        finally:
-            # Also when the caller is cancelled here: the tool has run, and the log says how it ended.
-            pending = log.ended(post, duration, None if success else _text(shown))
-            if pending is not None:
-                yield pending
+            if interrupted:
+                # A cancelled or interrupted tool gets no further code of others run on its behalf.
+                value, post = "cancelled", PostDecision(tool_success=False)
+            elif plan.post or plan.post_candidates or not success:
+                value = value if error is None else _text(error)
+                reviews = review(plan, self.call, value, success, guard.redaction.redact_whole)
+                post = next(reviews)
+                while type(post) is Question:
+                    post = reviews.send((yield answer(post.subject, self.call, self._session, value)))
+            if plan.after and not interrupted:
+                yield after_hooks(plan, self.call, value)
+            if self._reserved:
+                yield from self._settle(success)
+        except GeneratorExit:
+            raise
+        except BaseException:
+            # The caller is cancelled here, but the tool has run: that is counted and logged all the same.
+            if self._reserved:
+                yield from self._settle(success)
+            yield from self._log_end(PostDecision(tool_success=success), duration, None if success else _text(value))
+            raise
+        shown = value if post.redacted_response is None else post.redacted_response
+        yield from self._log_end(post, duration, None if success else _text(shown))
         violations: Sequence[Finding] = ()
         if not post.postconditions_passed:
             violations = build_findings(post)
             shown = guard._tell_violations(PostCallResult(shown, False, list(violations), post.output_suppressed))
-        self.outcome = RunResult(shown, success, self.decision, post.warnings, violations, post.output_suppressed, log)
+        self.outcome = RunResult(
+            shown, success, self.decision, post.warnings, violations, post.output_suppressed, self._log
+        )
         yield None
 
+    def _log_end(self, post: PostDecision, duration: int, error: str | None) -> Steps:
+        pending = self._log.ended(post, duration, error)
+        if pending is not None:
+            yield pending
+
     def _settle(self, success: bool) -> Steps:
-        if not self._reserved:
-            return
         self._reserved = False
         try:
             done = self._session.settle(self._plan, success)
@@ -579,7 +590,7 @@ async def _walk(steps: Steps, step: Awaitable[Any] | None) -> None:
 
 def _walk_sync(steps: Steps) -> None:
     if on_background_loop():
-        raise RuntimeError("a synchronous call from a callback of edictum would wait for itself; use the async methods")
+        raise RuntimeError(WAITS_FOR_ITSELF)
     step = next(steps)
     while step is not None:
         try:

@@ -31,6 +31,7 @@ from edictum.ruleset.operators import CustomOperator
 from edictum.ruleset.policy import CompiledRule, Policy, compile_python_rule
 from edictum.ruleset.selectors import CustomSelector
 from edictum.ruleset.syntax import Mode
+from edictum.ruleset.vocabulary import MAX_RULES
 from edictum.session import Session
 from edictum.sinks import CollectingAuditSink, CompositeSink
 from edictum.storage import MemoryBackend, StorageBackend
@@ -176,6 +177,7 @@ class Edictum:
         self._sources: tuple[str, ...] = ()
         self._legacy: Literal["reject", "upgrade"] = "reject"
         self._reloadable = True
+        self._max_rules = MAX_RULES
         self._state = self._make_state(policy if policy is not None else Policy(), policy_version)
 
     # --- state ----------------------------------------------------------------------------------
@@ -552,7 +554,9 @@ class Edictum:
             raise EdictumConfigError(
                 "a guard made by from_multiple cannot be reloaded; reload its parts and merge them again"
             )
-        policy = await asyncio.to_thread(loading.load_content, content, self._names, self.redaction, self._legacy)
+        policy = await asyncio.to_thread(
+            loading.load_content, content, self._names, self.redaction, self._legacy, None, self._max_rules
+        )
         self._state = self._make_state(policy)
 
     async def reload_from_disk(self) -> None:
@@ -667,6 +671,7 @@ class Edictum:
         policy_version: str | None = None,
         *,
         legacy: Literal["reject", "upgrade"] = "reject",
+        max_rules: int = MAX_RULES,
         **options: Any,
     ) -> Self:
         """
@@ -676,13 +681,16 @@ class Edictum:
             bundle: The document.
             policy_version: Its identity; None takes the SHA-256 of its canonical JSON.
             legacy: See :meth:`from_yaml`.
+            max_rules: How many rules the document may have, for rulesets made by a program.
             **options: Options of the constructor.
         """
         from edictum import loading
 
         names, redaction = _reading_options(options)
-        policy = loading.load_content(bundle, names, redaction, legacy, policy_version)
-        return cls._from_policy(policy, options | {"redaction": redaction}, legacy)
+        policy = loading.load_content(bundle, names, redaction, legacy, policy_version, max_rules)
+        guard = cls._from_policy(policy, options | {"redaction": redaction}, legacy)
+        guard._max_rules = max_rules
+        return guard
 
     @classmethod
     def from_multiple(cls, guards: Sequence[Edictum], *, merge: Literal["first", "strictest"] = "first") -> Self:

@@ -17,6 +17,7 @@ from edictum.ruleset.expressions import Names
 from edictum.ruleset.policy import Policy, compile_ruleset
 from edictum.ruleset.reader import KnownNames, read_ruleset
 from edictum.ruleset.syntax import Observability
+from edictum.ruleset.vocabulary import MAX_RULES
 from edictum.sinks import FileAuditSink, StdoutAuditSink
 
 logger = logging.getLogger(__name__)
@@ -41,6 +42,7 @@ def load_content(
     redaction: RedactionPolicy,
     legacy: Legacy = "reject",
     version: str | None = None,
+    max_rules: int = MAX_RULES,
 ) -> Policy:
     """
     Read and compile a ruleset given as text, bytes or parsed data.
@@ -48,7 +50,11 @@ def load_content(
     Raises:
         EdictumConfigError: It is invalid.
     """
-    document = read_document(content) if isinstance(content, (str, bytes)) else from_mapping(content, digest=version)
+    document = (
+        read_document(content)
+        if isinstance(content, (str, bytes))
+        else from_mapping(content, digest=version, max_rules=max_rules)
+    )
     return compile_document(document, names, redaction, legacy)
 
 
@@ -72,7 +78,7 @@ def compile_document(
         document = replace(document, data=upgraded)
     known = KnownNames(frozenset(names.operators), frozenset(names.selectors))
     ruleset = read_ruleset(document, custom=known)
-    return compile_ruleset(ruleset, names, redaction.looks_secret, version=document.digest, source=source)
+    return compile_ruleset(ruleset, names, redaction, version=document.digest, source=source)
 
 
 def sinks_of(observability: Observability, redaction: RedactionPolicy) -> list[AuditSink] | None:

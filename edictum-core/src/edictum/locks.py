@@ -24,7 +24,7 @@ class KeyedLocks:
 
     def __init__(self) -> None:
         self._guard = threading.Lock()
-        self._waiters: dict[str, deque[asyncio.Future[None]]] = {}
+        self._waiters: dict[str, deque[_Turn]] = {}
 
     @asynccontextmanager
     async def hold(self, key: str) -> AsyncIterator[None]:
@@ -45,16 +45,15 @@ class KeyedLocks:
             if queue is None:
                 self._waiters[key] = deque()
                 return
-            turn = asyncio.get_running_loop().create_future()
+            turn = _Turn(asyncio.get_running_loop().create_future())
             queue.append(turn)
         try:
-            await turn
+            await turn.comes
         except BaseException:  # cancelled, or closed with its loop
             with self._guard:
-                waiting = turn in queue
-                if waiting:
+                if turn in queue:
                     queue.remove(turn)
-            if not waiting:  # the lock was handed over while the waiter was cancelled
+            if turn.given:
                 self._release(key)
             raise
 
@@ -63,14 +62,28 @@ class KeyedLocks:
             queue = self._waiters[key]
             while queue:
                 turn = queue.popleft()
+                turn.given = True
                 try:
-                    turn.get_loop().call_soon_threadsafe(_wake, turn)
+                    turn.comes.get_loop().call_soon_threadsafe(_wake, turn.comes)
                 except RuntimeError:  # the waiter's loop is closed: nobody waits there any more
+                    turn.given = False
                     continue
                 return
             del self._waiters[key]
 
 
-def _wake(turn: asyncio.Future[None]) -> None:
-    if not turn.done():
-        turn.set_result(None)
+class _Turn:
+    """
+    One who waits, and whether the lock was handed over to it.
+    """
+
+    __slots__ = ("comes", "given")
+
+    def __init__(self, comes: asyncio.Future[None]) -> None:
+        self.comes = comes
+        self.given = False
+
+
+def _wake(comes: asyncio.Future[None]) -> None:
+    if not comes.done():
+        comes.set_result(None)

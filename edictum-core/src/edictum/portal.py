@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+WAITS_FOR_ITSELF = "a synchronous call from a callback of edictum would wait for itself; use the asynchronous method"
+
 _lock = threading.Lock()
 _loop: asyncio.AbstractEventLoop | None = None
 _thread: threading.Thread | None = None
@@ -41,7 +43,7 @@ def run_in_background(coroutine: Coroutine[Any, Any, T]) -> T:
 
     if on_background_loop():
         coroutine.close()
-        raise RuntimeError("the background loop of edictum cannot wait for itself")
+        raise RuntimeError(WAITS_FOR_ITSELF)
     future = asyncio.run_coroutine_threadsafe(coroutine, _running_loop())
     try:
         return future.result()

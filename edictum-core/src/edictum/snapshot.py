@@ -114,6 +114,13 @@ def freeze(value: Any, notes: list[str], depth: int = 1) -> Any:
     kind = type(value)
     if kind in _ATOMS or kind is FrozenDict or kind is FrozenList:
         return value
+    # Subclasses of plain values are judged as what they hold.
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, int):
+        return int.__index__(value)
+    if isinstance(value, float):
+        return float.__float__(value)
     if depth > MAX_DEPTH:
         raise ValueError(f"arguments are nested deeper than {MAX_DEPTH} levels or refer to themselves")
     depth += 1

@@ -55,7 +55,8 @@ def mask_result(value: Any, replacements: Sequence[Replace], mask_secrets: Calla
             return masked
         # What stands in objects, or reaches across several values, shows only in the text of the whole.
         for text in ToolResult(masked).texts:
-            whole = mask(text)
+            # Between the masks that are there already, because a pattern may match the mask itself.
+            whole = REDACTED.join(mask(part) for part in text.split(REDACTED))
             if whole != text:
                 return whole
         return masked

@@ -20,7 +20,7 @@ from edictum.errors import ConfigProblem, EdictumConfigError
 from edictum.ruleset import json_text, yaml
 from edictum.ruleset.plain import Place, Positions, Unfit, plain_copy
 from edictum.ruleset.problems import render
-from edictum.ruleset.vocabulary import MAX_DOCUMENT_BYTES
+from edictum.ruleset.vocabulary import MAX_DOCUMENT_BYTES, MAX_DOCUMENT_NODES, MAX_RULES
 
 MAX_BUNDLE_SIZE = MAX_DOCUMENT_BYTES
 
@@ -40,12 +40,14 @@ class Document:
         digest: SHA-256, lower-case hex, of the raw bytes as supplied; for a mapping, of its canonical JSON.
         source: File name for errors, or None.
         positions: Where the values stand, or None when the document did not come from text.
+        max_rules: How many rules it may have.
     """
 
     data: Any
     digest: str
     source: str | None = None
     positions: Positions | None = field(default=None, repr=False, compare=False)
+    max_rules: int = MAX_RULES
 
     def locate(self, path: Sequence[str | int]) -> tuple[int | None, int | None]:
         """
@@ -109,13 +111,14 @@ def read_file(path: str | os.PathLike[str]) -> Document:
     return read_document(raw, name=name)
 
 
-def from_mapping(data: Mapping[str, Any], *, digest: str | None = None) -> Document:
+def from_mapping(data: Mapping[str, Any], *, digest: str | None = None, max_rules: int = MAX_RULES) -> Document:
     """
     Take a document that is already parsed; later changes to ``data`` do not reach the copy.
 
     Args:
         data: Mappings, lists, tuples, text, numbers, booleans and None, nested.
         digest: Identity to use instead of the hash of the canonical JSON (sorted keys, no spaces, UTF-8).
+        max_rules: How many rules it may have; more than the default also raises the number of values allowed.
 
     Raises:
         EdictumConfigError: Something in it has no place in a document; the path is named.
@@ -123,13 +126,13 @@ def from_mapping(data: Mapping[str, Any], *, digest: str | None = None) -> Docum
     if not isinstance(data, Mapping):
         raise TypeError(f"a parsed document is a mapping, not {type(data).__name__}")
     try:
-        copy = plain_copy(data)
+        copy = plain_copy(data, MAX_DOCUMENT_NODES * max(1, max_rules // MAX_RULES))
     except Unfit as error:
         raise EdictumConfigError.from_problems([ConfigProblem(render(error.path), error.message)]) from None
     if digest is None:
         canonical = json.dumps(copy, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
         digest = hashlib.sha256(canonical.encode("utf-8")).hexdigest()
-    return Document(copy, digest)
+    return Document(copy, digest, max_rules=max_rules)
 
 
 def _refuse(message: str, name: str | None, place: Place | None = None) -> NoReturn:

@@ -12,8 +12,9 @@ import re
 from collections.abc import Callable
 from typing import TypeAlias
 
+from edictum.redaction import RedactionPolicy
 from edictum.ruleset.expressions import Names
-from edictum.ruleset.selectors import Reader, ToolResult
+from edictum.ruleset.selectors import Reader, ToolResult, split
 from edictum.text import escape_controls, shorten
 from edictum.tool_call import ToolCall
 
@@ -26,14 +27,14 @@ _PLACEHOLDER = re.compile(r"\{([^}]+)\}")
 Message: TypeAlias = Callable[[ToolCall, ToolResult | None], str]
 
 
-def compile_message(message: str, names: Names, looks_secret: Callable[[str], bool]) -> Message:
+def compile_message(message: str, names: Names, redaction: RedactionPolicy) -> Message:
     """
     Make the function that fills in a message.
 
     Args:
         message: As written in the ruleset.
         names: What placeholders may refer to; an unknown one stays as written.
-        looks_secret: Says whether a value must not be shown.
+        redaction: Says which values must not be shown, by their name or by what they look like.
 
     Returns:
         A function of the call and the tool's result; the text has at most :data:`MAX_MESSAGE` characters.
@@ -42,6 +43,8 @@ def compile_message(message: str, names: Names, looks_secret: Callable[[str], bo
     end = 0
     for token in _PLACEHOLDER.finditer(message):
         reader = names.reader(token[1])
+        if reader is not None and any(redaction.is_sensitive_key(step) for step in split(token[1])[1]):
+            reader = _withheld(reader)
         if reader is not None:
             parts += [message[end : token.start()], (token[0], reader)]
             end = token.end()
@@ -58,8 +61,14 @@ def compile_message(message: str, names: Names, looks_secret: Callable[[str], bo
         if value is None:
             return token
         text = str(value)
-        if looks_secret(text):
+        if redaction.looks_secret(text):
             return REDACTED
+        if isinstance(value, (dict, list, tuple)):  # values may be secret by the names inside
+            text = str(redaction.redact_args(value))
         return shorten(escape_controls(text), MAX_VALUE)
 
     return fill
+
+
+def _withheld(reader: Reader) -> Reader:
+    return lambda call, result: None if reader(call, result) is None else REDACTED

@@ -64,25 +64,30 @@ class Positions:
         return place
 
 
-def plain_copy(data: Any) -> Any:
+def plain_copy(data: Any, max_nodes: int = MAX_DOCUMENT_NODES) -> Any:
     """
     Copy nested data into exact dict, list, str, int, float, bool and None.
+
+    Args:
+        data: The data.
+        max_nodes: How many values it may have.
 
     Raises:
         Unfit: A value of another type, a key that is not text, a number that is not finite, text that cannot be
             encoded, or more depth or values than allowed (a cycle is too deep).
     """
-    return _Copy().value(data, ())
+    return _Copy(max_nodes).value(data, ())
 
 
 class _Copy:
-    def __init__(self) -> None:
+    def __init__(self, max_nodes: int) -> None:
+        self.max_nodes = max_nodes
         self.nodes = 0
 
     def value(self, value: Any, path: tuple[str | int, ...]) -> Any:
         self.nodes += 1
-        if self.nodes > MAX_DOCUMENT_NODES:
-            raise Unfit((), TOO_LARGE_MESSAGE)
+        if self.nodes > self.max_nodes:
+            raise Unfit((), f"the document has more than {self.max_nodes} values; split it, or raise max_rules")
         if value is None or value is True or value is False:
             return value
         if isinstance(value, str):

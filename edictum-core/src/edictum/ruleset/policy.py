@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeAlias
 
 from edictum.errors import EdictumConfigError
 from edictum.globs import glob_matcher, is_glob
+from edictum.redaction import RedactionPolicy
 from edictum.ruleset.expressions import Condition, Names, compile_expression
 from edictum.ruleset.messages import Message, compile_message
 from edictum.ruleset.patterns import admit
@@ -138,7 +139,7 @@ class Policy:
 def compile_ruleset(
     ruleset: Ruleset,
     names: Names,
-    looks_secret: Callable[[str], bool],
+    redaction: RedactionPolicy,
     *,
     version: str | None,
     source: str | None = None,
@@ -149,7 +150,7 @@ def compile_ruleset(
     Args:
         ruleset: The tree.
         names: Custom operators and selectors, and the environment.
-        looks_secret: Says which values messages must not show.
+        redaction: Says which values messages must not show.
         version: Identity of the document, see :class:`Policy`.
         source: File name, for :meth:`Edictum.describe`.
 
@@ -160,7 +161,7 @@ def compile_ruleset(
         name=ruleset.name,
         version=version,
         mode=ruleset.mode,
-        rules=tuple(_compile_rule(rule, names, looks_secret) for rule in ruleset.rules),
+        rules=tuple(_compile_rule(rule, names, redaction) for rule in ruleset.rules),
         tools=ruleset.tools,
         observability=ruleset.observability,
         source=source,
@@ -168,7 +169,7 @@ def compile_ruleset(
     )
 
 
-def _compile_rule(rule: Rule, names: Names, looks_secret: Callable[[str], bool]) -> CompiledRule:
+def _compile_rule(rule: Rule, names: Names, redaction: RedactionPolicy) -> CompiledRule:
     tags = FrozenList(rule.tags)
     observe = rule.mode == "observe"
     if isinstance(rule, SessionRule):
@@ -194,7 +195,7 @@ def _compile_rule(rule: Rule, names: Names, looks_secret: Callable[[str], bool])
         observe=observe,
         tools=rule.tools,
         condition=compile_expression(rule.when, names),
-        message=compile_message(rule.message, names, looks_secret),
+        message=compile_message(rule.message, names, redaction),
         timeout=asking.timeout,
         timeout_action=asking.timeout_action,
         redactions=_redactions(rule),

@@ -95,7 +95,7 @@ class Problems:
     """
 
     def __init__(self, document: Document) -> None:
-        self._document = document
+        self.document = document
         self._found: list[ConfigProblem] = []
         self._old_vocabulary = False
 
@@ -106,8 +106,8 @@ class Problems:
         """
         Note one problem.
         """
-        line, column = self._document.locate(path)
-        self._found.append(ConfigProblem(render(path), message, self._document.source, line, column))
+        line, column = self.document.locate(path)
+        self._found.append(ConfigProblem(render(path), message, self.document.source, line, column))
 
     def raise_if_any(self) -> None:
         """

@@ -15,7 +15,6 @@ from edictum.ruleset.vocabulary import (
     ACTIONS,
     DEFAULT_TIMEOUT_SECONDS,
     MAX_MESSAGE_LENGTH,
-    MAX_RULES,
     MODES,
     OLD_ACTION_KEY,
     OLD_ACTIONS,
@@ -110,7 +109,7 @@ class RulesReader:
             return (), ()
         items = data["rules"]
         shortest = 0 if "extends" in data else 1
-        if not self._problems.items(items, ("rules",), shortest=shortest, longest=MAX_RULES):
+        if not self._problems.items(items, ("rules",), shortest=shortest, longest=self._problems.document.max_rules):
             return (), ()
         rules: list[Rule] = []
         disabled: list[str] = []
