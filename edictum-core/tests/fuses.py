@@ -36,16 +36,17 @@ class BoomError(Exception):
 
 class Fuse:
     """
-    Counts the uses of a port and blows at one of them.
+    Counts the uses of a port and blows at one of them, or from that one on.
     """
 
-    def __init__(self, blows_at: int) -> None:
+    def __init__(self, blows_at: int, *, lasting: bool = False) -> None:
         self._blows_at = blows_at
+        self._lasting = lasting
         self.uses = 0
 
     def use(self) -> None:
         self.uses += 1
-        if self.uses == self._blows_at:
+        if self.uses == self._blows_at or (self._lasting and self.uses > self._blows_at > 0):
             raise BoomError("injected")
 
 

@@ -233,6 +233,25 @@ def test_run_sync_inside_a_running_loop_works() -> None:
     assert asyncio.run(main()) == "done"
 
 
+@pytest.mark.parametrize("approval_backend", [None, Approvals(granted())], ids=["plain", "asked"])
+def test_args_changed_by_another_task_while_storage_waits_block(approval_backend: Approvals | None) -> None:
+    rules = [ask()] if approval_backend else []
+    guard = guard_of(*rules, backend=PlainBackend(yields=True), approval_backend=approval_backend)
+    args = {"paths": ["a"]}
+    tool = Counting()
+
+    async def main() -> str | None:
+        task = asyncio.create_task(guard.run("read", args, tool))
+        await asyncio.sleep(0)
+        args["paths"].append("/etc/passwd")
+        with pytest.raises(EdictumDenied) as caught:
+            await task
+        return caught.value.decision_source
+
+    assert asyncio.run(main()) == "args_changed"
+    assert tool.runs == 0
+
+
 def test_failures_in_parallel_are_all_counted() -> None:
     guard = Edictum(backend=PlainBackend(yields=True))
 

@@ -91,6 +91,21 @@ def test_reload_while_a_tool_runs_judges_its_result_by_the_old_ruleset() -> None
     assert old != guard.policy_version
 
 
+def test_reload_before_a_call_begins_leaves_it_to_the_old_ruleset() -> None:
+    guard = Edictum.from_bundle_dict(versioned("a"))
+    old = guard.policy_version
+
+    async def main() -> str:
+        call = guard.govern("read", {"number": 1})
+        await guard.reload(versioned("b"))
+        with pytest.raises(EdictumDenied) as caught:
+            await call.begin()
+        return caught.value.reason
+
+    assert asyncio.run(main()) == "a blocks"
+    assert old == guard.local_sink.last().policy_version
+
+
 def test_reload_of_a_broken_ruleset_during_calls_changes_nothing() -> None:
     guard = Edictum.from_bundle_dict(versioned("a"), backend=PlainBackend(yields=True))
 

@@ -14,13 +14,17 @@ from typing import Any
 import pytest
 from backends import PlainBackend
 from edictum import (
+    AuditEvent,
+    Decision,
     Edictum,
     EdictumDenied,
     EdictumToolError,
+    HookDecision,
     HookRegistration,
     MemoryBackend,
     Session,
     StorageBackend,
+    precondition,
 )
 from fuses import PORTS, Fuse
 from guards import Approvals, granted, guard_of, post
@@ -61,8 +65,10 @@ class Trial:
         outcome: What ``run`` returned or raised.
     """
 
-    def __init__(self, port: str, mode: Any, call: str, blows_at: int, **options: Any) -> None:
-        self.fuse = fuse = Fuse(blows_at)
+    def __init__(
+        self, port: str, mode: Any, call: str, blows_at: int, *, lasting: bool = False, **options: Any
+    ) -> None:
+        self.fuse = fuse = Fuse(blows_at, lasting=lasting)
         self.decided_before_tool: bool | None = None
         self.uses_before_tool = 0
         self._call = call
@@ -138,13 +144,14 @@ def uses(port: str, mode: str, call: str) -> tuple[int, int]:
     return quiet.uses_of_loading + 1, quiet.fuse.uses
 
 
+@pytest.mark.parametrize("lasting", [False, True], ids=["once", "lasting"])
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("port", PORTS)
-def test_fault_at_any_use_of_a_port_keeps_the_promises(port: str, mode: str, call: str) -> None:
+def test_fault_at_any_use_of_a_port_keeps_the_promises(port: str, mode: str, call: str, lasting: bool) -> None:
     first, last = uses(port, mode, call)
     for blows_at in range(first, last + 1):
-        trial = Trial(port, mode, call, blows_at)
+        trial = Trial(port, mode, call, blows_at, lasting=lasting)
         assert trial.fuse.uses >= blows_at
         trial.check()
 
@@ -295,3 +302,60 @@ def test_principal_of_another_type_is_a_block_with_an_event() -> None:
     assert [(str(event.action), event.decision_source) for event in guard.local_sink.events] == [
         ("call_denied", "invalid_call")
     ]
+
+
+# --- foreign code that writes to the arguments ----------------------------------------------------
+
+ARGS = {"path": "harmless"}
+
+
+def _write(*facts: object) -> bool:
+    ARGS["path"] = "/etc/passwd"
+    return True
+
+
+class WritingSink:
+    async def emit(self, event: AuditEvent) -> None:
+        _write()
+
+
+def _writing_hook(call: object) -> HookDecision:
+    _write()
+    return HookDecision.allow()
+
+
+@precondition("*")
+def _writing_rule(call: object) -> Decision:
+    _write()
+    return Decision.pass_()
+
+
+@precondition("*")
+def _candidate(call: object) -> Decision:
+    return Decision.fail("it would be blocked")
+
+
+_candidate._edictum_observe = True  # type: ignore[attr-defined]
+
+WRITERS: dict[str, dict[str, Any]] = {
+    "hook": {"hooks": [HookRegistration("before", "*", _writing_hook)]},
+    "hook condition": {"hooks": [HookRegistration("before", "*", lambda call: HookDecision.allow(), _write)]},
+    "python rule": {"rules": [_writing_rule]},
+    "sink": {"audit_sink": WritingSink()},
+    "on_allow": {"on_allow": _write},
+    "on_would_block": {"rules": [_candidate], "on_would_block": _write},
+}
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+def test_args_written_by_foreign_code_after_they_were_read_block(writer: str) -> None:
+    ARGS["path"] = "harmless"
+    ran: list[str] = []
+    guard = Edictum(**WRITERS[writer])
+
+    with pytest.raises(EdictumDenied) as caught:
+        asyncio.run(guard.run("read", ARGS, lambda path: ran.append(path)))
+
+    assert caught.value.decision_source == "args_changed"
+    assert ran == []
+    assert guard.local_sink.last().tool_args == {"path": "harmless"}

@@ -8,7 +8,6 @@ import asyncio
 from typing import Any
 
 import pytest
-
 from edictum import Edictum, EdictumConfigError, EdictumDenied
 
 
@@ -33,7 +32,7 @@ def test_ruleset_of_more_rules_than_usual_is_refused_unless_asked_for() -> None:
 
     guard = Edictum.from_bundle_dict(many(2_001), max_rules=2_001)
 
-    assert 2_001 == len(guard.describe()["rules"])
+    assert len(guard.describe()["rules"]) == 2_001
     with pytest.raises(EdictumDenied):
         asyncio.run(guard.run("tool-2000", {"path": "secret"}, print))
 
@@ -43,4 +42,4 @@ def test_reload_keeps_the_number_of_rules_allowed() -> None:
 
     asyncio.run(guard.reload(many(2_001)))
 
-    assert 2_001 == len(guard.describe()["rules"])
+    assert len(guard.describe()["rules"]) == 2_001

@@ -277,7 +277,7 @@ class GovernedCall:
         yield from self._reserve()
         if not unchanged(self._args, call.args, strict=asked):
             raise by_changed_args(decision)
-        foreign = asked
+        foreign = asked or bool(decision.observe_results)
         if not asked:
             pending = log.allowed(decision)
             if pending is not None:

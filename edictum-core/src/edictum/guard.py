@@ -5,12 +5,11 @@
 from __future__ import annotations
 
 import logging
-import uuid
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
-from typing import Any, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 from edictum.approval import ApprovalBackend
 from edictum.audit import AuditSink
@@ -26,17 +25,19 @@ from edictum.limits import OperationLimits
 from edictum.pipeline import settled
 from edictum.portal import run_in_background
 from edictum.redaction import RedactionPolicy
-from edictum.ruleset.expressions import Names
-from edictum.ruleset.operators import CustomOperator
 from edictum.ruleset.policy import CompiledRule, Policy, compile_python_rule
-from edictum.ruleset.selectors import CustomSelector
-from edictum.ruleset.syntax import Mode
 from edictum.ruleset.vocabulary import MAX_RULES
 from edictum.session import Session
 from edictum.sinks import CollectingAuditSink, CompositeSink
 from edictum.storage import MemoryBackend, StorageBackend
-from edictum.tool_call import Principal, ToolCall
+from edictum.tool_call import Principal, ToolCall, new_call_id
 from edictum.tools import SideEffect, ToolRegistry
+
+if TYPE_CHECKING:
+    from edictum.ruleset.expressions import Names
+    from edictum.ruleset.operators import CustomOperator
+    from edictum.ruleset.selectors import CustomSelector
+    from edictum.ruleset.syntax import Mode
 
 logger = logging.getLogger(__name__)
 
@@ -156,7 +157,7 @@ class Edictum:
         self._names = make_names(custom_operators, custom_selectors, env)
         self._clock: Clock = clock if clock is not None else SystemClock()
         self._decision_log = DecisionLog(self.audit_sink, self.redaction, self._clock)
-        self._session_id = str(uuid.uuid4())
+        self._session_id = new_call_id()
         self._sessions: OrderedDict[str, Session] = OrderedDict()
         self._on_deny = on_block if on_block is not None else on_deny
         self._on_allow = on_allow
@@ -379,7 +380,7 @@ class Edictum:
         Args:
             session_id: Its id; None makes a new one.
         """
-        return GuardSession(self, session_id if session_id is not None else str(uuid.uuid4()))
+        return GuardSession(self, session_id if session_id is not None else new_call_id())
 
     # --- dry runs -------------------------------------------------------------------------------
 
@@ -805,6 +806,7 @@ def make_names(
     Raises:
         EdictumConfigError: A name is taken by a built-in one, or the value cannot be called.
     """
+    from edictum.ruleset.expressions import Names
     from edictum.ruleset.vocabulary import BUILTIN_OPERATORS, SELECTOR_ROOTS
 
     reserved_roots = {*SELECTOR_ROOTS, "session", "all", "any", "not"}

@@ -12,9 +12,10 @@ from typing import Any, Literal, TypeAlias
 
 from edictum.audit import AuditSink
 from edictum.redaction import RedactionPolicy
+from edictum.ruleset.compiler import compile_ruleset
 from edictum.ruleset.document import Document, from_mapping, read_document, read_file
 from edictum.ruleset.expressions import Names
-from edictum.ruleset.policy import Policy, compile_ruleset
+from edictum.ruleset.policy import Policy
 from edictum.ruleset.reader import KnownNames, read_ruleset
 from edictum.ruleset.syntax import Observability
 from edictum.ruleset.vocabulary import MAX_RULES
@@ -81,10 +82,12 @@ def compile_document(
     return compile_ruleset(ruleset, names, redaction, version=document.digest, source=source)
 
 
-def sinks_of(observability: Observability, redaction: RedactionPolicy) -> list[AuditSink] | None:
+def sinks_of(observability: Observability | None, redaction: RedactionPolicy) -> list[AuditSink] | None:
     """
     The sinks that a ruleset asks for, or None.  Printing needs an explicit ``stdout: true``.
     """
+    if observability is None:
+        return None
     if observability.otel is not None and observability.otel.get("enabled"):
         logger.warning("observability.otel is not supported by this version; no telemetry is sent")
     sinks: list[AuditSink] = []

@@ -9,7 +9,6 @@ keeps types (an integer key stays an integer, a tuple a tuple) and reads like th
 from __future__ import annotations
 
 import copy
-import hashlib
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
@@ -182,7 +181,9 @@ def fingerprint(tool_name: str, args: Mapping[str, Any]) -> str:
     Returns:
         64 lower-case hexadecimal digits.
     """
-    digest = hashlib.sha256()
+    from hashlib import sha256  # only approvals need it
+
+    digest = sha256()
     digest.update(_encode(tool_name, 0))
     digest.update(_encode(args, 0))
     return digest.hexdigest()

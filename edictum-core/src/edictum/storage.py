@@ -417,6 +417,7 @@ def parse_counter(key: str, text: str | None) -> float:
 
 # By identity: backends may be equal and still be two.  A wrapper holds its backend, so the id stays its own.
 _wrapped: WeakValueDictionary[int, _Reserving] = WeakValueDictionary()
+_wrapping = threading.Lock()
 
 
 def reserving(backend: StorageBackend) -> ReservingBackend:
@@ -428,10 +429,11 @@ def reserving(backend: StorageBackend) -> ReservingBackend:
     """
     if _builds_on(backend, ("reserve", "release", "settle"), ("get", "set", "delete", "increment")):
         return cast(ReservingBackend, backend)
-    wrapped = _wrapped.get(id(backend))
-    if wrapped is None:
-        wrapped = _wrapped[id(backend)] = _Reserving(backend)
-    return wrapped
+    with _wrapping:  # two wrappers would hold two sets of locks
+        wrapped = _wrapped.get(id(backend))
+        if wrapped is None:
+            wrapped = _wrapped[id(backend)] = _Reserving(backend)
+        return wrapped
 
 
 def immediate(backend: ReservingBackend) -> ImmediateBackend | None:

@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from edictum.ruleset.messages import REDACTED
+from edictum.redaction import REDACTED
 from edictum.ruleset.policy import Replace
 from edictum.ruleset.selectors import ToolResult
 from edictum.snapshot import MAX_DEPTH

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from edictum.hooks import HookRegistration
 from edictum.ruleset.policy import CompiledRule
-from edictum.ruleset.syntax import TimeoutAction
 from edictum.snapshot import EMPTY
+
+if TYPE_CHECKING:
+    from edictum.ruleset.syntax import TimeoutAction
 
 PreAction: TypeAlias = Literal["allow", "block", "pending_approval"]
 

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable
 from typing import TypeAlias
 
-from edictum.redaction import RedactionPolicy
+from edictum.redaction import REDACTED, RedactionPolicy
 from edictum.ruleset.expressions import Names
 from edictum.ruleset.selectors import Reader, ToolResult, split
 from edictum.text import escape_controls, shorten
@@ -20,7 +20,6 @@ from edictum.tool_call import ToolCall
 
 MAX_VALUE = 200
 MAX_MESSAGE = 500
-REDACTED = "[REDACTED]"
 
 _PLACEHOLDER = re.compile(r"\{([^}]+)\}")
 

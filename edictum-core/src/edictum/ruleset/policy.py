@@ -8,39 +8,25 @@ engine knows one kind of rule only.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from edictum.errors import EdictumConfigError
 from edictum.globs import glob_matcher, is_glob
-from edictum.redaction import RedactionPolicy
-from edictum.ruleset.expressions import Condition, Names, compile_expression
-from edictum.ruleset.messages import Message, compile_message
-from edictum.ruleset.patterns import admit
-from edictum.ruleset.selectors import split
-from edictum.ruleset.syntax import (
-    Expression,
-    Leaf,
-    Mode,
-    Not,
-    Observability,
-    PostRule,
-    PreRule,
-    Rule,
-    Ruleset,
-    SessionRule,
-    TimeoutAction,
-    ToolDef,
-)
 from edictum.snapshot import EMPTY, FrozenDict, FrozenList
 from edictum.tool_call import ToolCall
+
+if TYPE_CHECKING:
+    from edictum.ruleset.expressions import Condition
+    from edictum.ruleset.messages import Message
+    from edictum.ruleset.syntax import Mode, Observability, SessionRule, TimeoutAction, ToolDef
 
 Kind: TypeAlias = Literal["precondition", "postcondition", "session_contract"]
 Action: TypeAlias = Literal["block", "ask", "warn", "redact"]
 Replace: TypeAlias = Callable[[str, str], str]
 
-_YAML_SOURCES: dict[Kind, str] = {
+YAML_SOURCES: dict[Kind, str] = {
     "precondition": "yaml_precondition",
     "postcondition": "yaml_postcondition",
     "session_contract": "yaml_session",
@@ -131,109 +117,9 @@ class Policy:
     mode: Mode = "enforce"
     rules: tuple[CompiledRule, ...] = ()
     tools: Mapping[str, ToolDef] = field(default_factory=dict)
-    observability: Observability = field(default_factory=Observability)
+    observability: Observability | None = None
     source: str | None = None
     disabled: tuple[str, ...] = ()
-
-
-def compile_ruleset(
-    ruleset: Ruleset,
-    names: Names,
-    redaction: RedactionPolicy,
-    *,
-    version: str | None,
-    source: str | None = None,
-) -> Policy:
-    """
-    Compile a validated ruleset.
-
-    Args:
-        ruleset: The tree.
-        names: Custom operators and selectors, and the environment.
-        redaction: Says which values messages must not show.
-        version: Identity of the document, see :class:`Policy`.
-        source: File name, for :meth:`Edictum.describe`.
-
-    Raises:
-        EdictumConfigError: An operator or selector is not registered.
-    """
-    return Policy(
-        name=ruleset.name,
-        version=version,
-        mode=ruleset.mode,
-        rules=tuple(_compile_rule(rule, names, redaction) for rule in ruleset.rules),
-        tools=ruleset.tools,
-        observability=ruleset.observability,
-        source=source,
-        disabled=ruleset.disabled,
-    )
-
-
-def _compile_rule(rule: Rule, names: Names, redaction: RedactionPolicy) -> CompiledRule:
-    tags = FrozenList(rule.tags)
-    observe = rule.mode == "observe"
-    if isinstance(rule, SessionRule):
-        text = rule.message
-        return CompiledRule(
-            id=rule.id,
-            kind="session_contract",
-            source=_YAML_SOURCES["session_contract"],
-            action="block",
-            observe=observe,
-            message=lambda call, result: text,
-            limits=rule,
-            tags=tags,
-            metadata=rule.metadata,
-        )
-    kind: Kind = "precondition" if isinstance(rule, PreRule) else "postcondition"
-    asking = rule if isinstance(rule, PreRule) else PreRule("", "enforce", "")
-    return CompiledRule(
-        id=rule.id,
-        kind=kind,
-        source=_YAML_SOURCES[kind],
-        action=rule.action,
-        observe=observe,
-        tools=rule.tools,
-        condition=compile_expression(rule.when, names),
-        message=compile_message(rule.message, names, redaction),
-        timeout=asking.timeout,
-        timeout_action=asking.timeout_action,
-        redactions=_redactions(rule),
-        tags=tags,
-        metadata=rule.metadata,
-    )
-
-
-def _redactions(rule: PreRule | PostRule) -> tuple[Replace, ...]:
-    if rule.action != "redact":
-        return ()
-    return tuple(_replacements(rule.when))
-
-
-_LITERAL = frozenset(("equals", "contains", "starts_with", "ends_with"))
-
-
-def _replacements(expression: Expression, positive: bool = True) -> Iterator[Replace]:
-    # Only what a rule looks for is masked: a leaf under ``not`` describes what it tolerates.
-    if isinstance(expression, Not):
-        yield from _replacements(expression.item, not positive)
-    elif not isinstance(expression, Leaf):
-        for item in expression.items:
-            yield from _replacements(item, positive)
-    elif positive and split(expression.selector)[0] in ("output", "result"):
-        operand = expression.operand
-        if expression.operator == "matches":
-            yield admit(operand).replace
-        elif expression.operator == "matches_any":
-            yield from (admit(source).replace for source in operand)
-        elif expression.operator in _LITERAL and isinstance(operand, str) and operand:
-            yield _literal(operand)
-        elif expression.operator in ("contains_any", "in"):
-            yield from (_literal(text) for text in operand if isinstance(text, str) and text)
-
-
-def _literal(operand: str) -> Replace:
-    return lambda text, mask: text.replace(operand, mask)
 
 
 def compile_python_rule(function: Callable[..., Any]) -> CompiledRule:
@@ -245,7 +131,7 @@ def compile_python_rule(function: Callable[..., Any]) -> CompiledRule:
     """
     kind = getattr(function, "_edictum_type", None)
     name = str(getattr(function, "_edictum_id", None) or getattr(function, "__name__", type(function).__name__))
-    if kind not in _YAML_SOURCES:
+    if kind not in YAML_SOURCES:
         raise EdictumConfigError(
             f"rules: {name!r} is not a rule; decorate it with @precondition, @postcondition or @session_contract"
         )
@@ -276,6 +162,8 @@ def compile_python_rule(function: Callable[..., Any]) -> CompiledRule:
 
 def _pattern(item: str | re.Pattern[str]) -> Replace:
     if isinstance(item, str):
+        from edictum.ruleset.patterns import admit
+
         return admit(item).replace
     return lambda text, mask: item.sub(lambda _: mask, text)
 

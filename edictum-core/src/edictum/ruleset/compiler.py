@@ -1,0 +1,119 @@
+"""
+From the tree of a ruleset to a compiled policy.
+
+Imported when a ruleset is loaded, not with the package: a program that only needs the names of edictum does not
+wait for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from edictum.redaction import RedactionPolicy
+from edictum.ruleset.expressions import Names, compile_expression
+from edictum.ruleset.messages import compile_message
+from edictum.ruleset.patterns import admit
+from edictum.ruleset.policy import YAML_SOURCES, CompiledRule, Kind, Policy, Replace
+from edictum.ruleset.selectors import split
+from edictum.ruleset.syntax import Expression, Leaf, Not, PostRule, PreRule, Rule, Ruleset, SessionRule
+from edictum.snapshot import FrozenList
+
+
+def compile_ruleset(
+    ruleset: Ruleset,
+    names: Names,
+    redaction: RedactionPolicy,
+    *,
+    version: str | None,
+    source: str | None = None,
+) -> Policy:
+    """
+    Compile a validated ruleset.
+
+    Args:
+        ruleset: The tree.
+        names: Custom operators and selectors, and the environment.
+        redaction: Says which values messages must not show.
+        version: Identity of the document, see :class:`Policy`.
+        source: File name, for :meth:`Edictum.describe`.
+
+    Raises:
+        EdictumConfigError: An operator or selector is not registered.
+    """
+    return Policy(
+        name=ruleset.name,
+        version=version,
+        mode=ruleset.mode,
+        rules=tuple(_compile_rule(rule, names, redaction) for rule in ruleset.rules),
+        tools=ruleset.tools,
+        observability=ruleset.observability,
+        source=source,
+        disabled=ruleset.disabled,
+    )
+
+
+def _compile_rule(rule: Rule, names: Names, redaction: RedactionPolicy) -> CompiledRule:
+    tags = FrozenList(rule.tags)
+    observe = rule.mode == "observe"
+    if isinstance(rule, SessionRule):
+        text = rule.message
+        return CompiledRule(
+            id=rule.id,
+            kind="session_contract",
+            source=YAML_SOURCES["session_contract"],
+            action="block",
+            observe=observe,
+            message=lambda call, result: text,
+            limits=rule,
+            tags=tags,
+            metadata=rule.metadata,
+        )
+    kind: Kind = "precondition" if isinstance(rule, PreRule) else "postcondition"
+    asking = rule if isinstance(rule, PreRule) else PreRule("", "enforce", "")
+    return CompiledRule(
+        id=rule.id,
+        kind=kind,
+        source=YAML_SOURCES[kind],
+        action=rule.action,
+        observe=observe,
+        tools=rule.tools,
+        condition=compile_expression(rule.when, names),
+        message=compile_message(rule.message, names, redaction),
+        timeout=asking.timeout,
+        timeout_action=asking.timeout_action,
+        redactions=_redactions(rule),
+        tags=tags,
+        metadata=rule.metadata,
+    )
+
+
+def _redactions(rule: PreRule | PostRule) -> tuple[Replace, ...]:
+    if rule.action != "redact":
+        return ()
+    return tuple(_replacements(rule.when))
+
+
+_LITERAL = frozenset(("equals", "contains", "starts_with", "ends_with"))
+
+
+def _replacements(expression: Expression, positive: bool = True) -> Iterator[Replace]:
+    # Only what a rule looks for is masked: a leaf under ``not`` describes what it tolerates.
+    if isinstance(expression, Not):
+        yield from _replacements(expression.item, not positive)
+    elif not isinstance(expression, Leaf):
+        for item in expression.items:
+            yield from _replacements(item, positive)
+    elif positive and split(expression.selector)[0] in ("output", "result"):
+        operand = expression.operand
+        if expression.operator == "matches":
+            yield admit(operand).replace
+        elif expression.operator == "matches_any":
+            yield from (admit(source).replace for source in operand)
+        elif expression.operator in _LITERAL and isinstance(operand, str) and operand:
+            yield _literal(operand)
+        elif expression.operator in ("contains_any", "in"):
+            yield from (_literal(text) for text in operand if isinstance(text, str) and text)
+
+
+def _literal(operand: str) -> Replace:
+    return lambda text, mask: text.replace(operand, mask)
