@@ -118,7 +118,7 @@ def tests(session: nox.Session, distribution: str) -> None:
     """
     The tests of each distribution on each Python; arguments after -- go to pytest.
     """
-    _install(session, distribution, "pytest", "hypothesis")
+    _install(session, distribution, "pytest", "hypothesis", "jsonschema")
     session.run("pytest", str(DISTRIBUTIONS[distribution] / "tests"), *session.posargs)
 
 

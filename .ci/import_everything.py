@@ -19,7 +19,8 @@ for found in pkgutil.walk_packages(edictum.__path__, "edictum."):
         modules.append(found.name)
 missing = [name for name in edictum.__all__ if not hasattr(edictum, name)]
 loaded = {name.partition(".")[0] for name in set(sys.modules) - before}
-strangers = sorted(loaded - sys.stdlib_module_names - {"edictum"})
+# multiprocessing gives the main module a second name.
+strangers = sorted(loaded - sys.stdlib_module_names - {"edictum", "__mp_main__"})
 
 print(f"edictum {edictum.__version__}: {len(modules)} public modules, {len(edictum.__all__)} public names")
 if missing or strangers:

@@ -20,9 +20,11 @@ from edictum import (
 from edictum.engine.decide import decide
 from edictum.engine.outcome import Answer, Question
 from edictum.engine.plan import Planner, ToolPlan
+from edictum.redaction import RedactionPolicy
+from edictum.ruleset.compiler import compile_ruleset
 from edictum.ruleset.document import from_mapping
 from edictum.ruleset.expressions import Names
-from edictum.ruleset.policy import CompiledRule, compile_python_rule, compile_ruleset
+from edictum.ruleset.policy import CompiledRule, compile_python_rule
 from edictum.ruleset.reader import read_ruleset
 
 FIRES = {"args.a": {"equals": 1}}
@@ -34,7 +36,7 @@ FRESH = (1, 0, 0)
 
 def compiled(*rules: dict[str, Any]) -> list[CompiledRule]:
     tree = read_ruleset(from_mapping(ruleset(*rules)))
-    return list(compile_ruleset(tree, Names(), lambda text: False, version=None).rules)
+    return list(compile_ruleset(tree, Names(), RedactionPolicy(detect_secret_values=False), version=None).rules)
 
 
 def python_rule(kind: Callable[..., Any], name: str, **marks: Any) -> CompiledRule:

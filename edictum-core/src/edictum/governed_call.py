@@ -41,6 +41,7 @@ from edictum.refusal import (
     by_unreadable_call,
     by_unwritten_log,
 )
+from edictum.session import Batches
 from edictum.snapshot import EMPTY, unchanged
 from edictum.tool_call import ToolCall, build_tool_call
 
@@ -122,6 +123,7 @@ class GovernedCall:
 
     __slots__ = (
         "_args",
+        "_batches",
         "_fields",
         "_guard",
         "_log",
@@ -141,6 +143,7 @@ class GovernedCall:
     decision: PreDecision
     outcome: RunResult
     _log: CallLog
+    _batches: Batches
 
     def __init__(
         self,
@@ -249,10 +252,13 @@ class GovernedCall:
         guard, state, plan, session = self._guard, self._state, self._plan, self._session
         call = self._build()
         self._log = log = CallLog(guard._decision_log, call, state.policy_version, state.mode)
+        self._batches = batches = session.batches(plan)
+        store = session.immediate
         try:
-            counts: Any = session.begin(plan)
-            if type(counts) is not tuple:
-                counts = yield counts
+            if store is not None:
+                counts = store.reserve_now(batches.attempt).values
+            else:
+                counts = (yield session.store.reserve(batches.attempt.changes)).values
         except Exception as error:
             raise by_storage(error) from error
         log.attempts = counts[0]
@@ -321,12 +327,15 @@ class GovernedCall:
 
     def _reserve(self) -> Steps:
         """
-        Count the execution now, so that parallel calls cannot share the last place.
+        Count the execution before the tool runs, so that parallel calls cannot share the last place.
         """
+        session = self._session
+        batch = self._batches.execution if self._state.mode == "enforce" else self._batches.unlimited
         try:
-            result: Any = self._session.reserve(self._plan, limited=self._state.mode == "enforce")
-            if self._session.waits:
-                result = yield result
+            if session.immediate is not None:
+                result = session.immediate.reserve_now(batch)
+            else:
+                result = yield session.store.reserve(batch.changes)
         except Exception as error:
             raise by_storage(error) from error
         self._log.executions = result.values[0]
@@ -345,7 +354,7 @@ class GovernedCall:
         if not unchanged(self._args, call.args, strict=True):
             raise by_changed_args(decision)
         try:
-            counts = await self._session.read_again(self._plan)
+            counts = (await self._session.store.reserve(self._batches.again.changes)).values
         except Exception as error:
             raise by_storage(error) from error
         # Attempts that others made meanwhile are not this call's.
@@ -402,7 +411,7 @@ class GovernedCall:
             guard._tell_blocked(self.call, refusal.reason, refusal.name)
             raise EdictumDenied(refusal.reason, refusal.source, refusal.name)
         guard._tell_would_block(self.call, refusal.reason, refusal.name)
-        if not self._reserved:
+        if not self._reserved and hasattr(self, "_batches"):
             try:
                 yield from self._reserve()
             except Refusal as error:
@@ -512,9 +521,12 @@ class GovernedCall:
     def _settle(self, success: bool) -> Steps:
         self._reserved = False
         try:
-            done = self._session.settle(self._plan, success)
-            if done is not None:
-                yield done
+            session = self._session
+            batch = self._batches.execution
+            if session.immediate is not None:
+                session.immediate.settle_now(batch, session.failures, success)
+            else:
+                yield session.store.settle(batch.changes, session.failures, success)
         except Exception:
             # The execution was counted before it began, so no limit is exceeded by this.
             logger.exception("the outcome of a call of tool %r was not counted", self._tool_name)
@@ -525,7 +537,7 @@ class GovernedCall:
         """
         self._reserved = False
         try:
-            await self._session.release(self._plan)
+            await self._session.store.release(self._batches.execution.changes)
         except Exception:
             # The place stays taken: stricter than needed, never looser.
             logger.exception("the reservation of a call of tool %r was not given back", self._tool_name)

@@ -125,7 +125,7 @@ class CheckPipeline:
         Decide about a call on the session's counters as they are stored.
         """
         plan = self.plan(tool_call.tool_name)
-        attempts, *others = await session.read_again(plan)
+        attempts, *others = (await session.store.reserve(session.batches(plan).again.changes)).values
         steps = decide(plan, tool_call, (attempts + 1, *others))
         return cast(PreDecision, await drive(steps, next(steps), tool_call, session))
 

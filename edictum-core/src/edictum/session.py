@@ -5,15 +5,12 @@ A session: counters and values under one id.
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Sequence
 from math import inf
 from typing import NamedTuple, TypeAlias
 
 from edictum.engine.plan import ToolPlan
 from edictum.storage import (
     Batch,
-    Change,
-    ReserveResult,
     ReservingBackend,
     StorageBackend,
     immediate,
@@ -51,12 +48,20 @@ def validate_session_id(session_id: object) -> str:
     return session_id
 
 
-class _Batches(NamedTuple):
+class Batches(NamedTuple):
     """
     What the calls of one tool change in one session.
+
+    Attributes:
+        attempt: Counts an attempt and reads the counters that a decision needs, in the order of
+            :attr:`ToolPlan.counters`.
+        again: Reads them without counting.
+        execution: Counts an execution, against the limits.
+        unlimited: Counts it, but never refuses; for observe mode.
     """
 
     attempt: Batch
+    again: Batch
     execution: Batch
     unlimited: Batch
 
@@ -69,20 +74,26 @@ class Session:
         session_id: See :func:`validate_session_id`.
         backend: Where they are kept.
 
+    Attributes:
+        backend: As given.
+        store: The backend with reservations.
+        immediate: The same where it never waits, else None.
+        failures: Key of the counter of failures in a row.
+
     Raises:
         ValueError: The id is not valid.
     """
 
-    __slots__ = ("_backend", "_batches", "_failures", "_immediate", "_prefix", "backend", "session_id")
+    __slots__ = ("_batches", "_prefix", "backend", "failures", "immediate", "session_id", "store")
 
     def __init__(self, session_id: str, backend: StorageBackend) -> None:
         self.session_id = validate_session_id(session_id)
         self.backend = backend
         self._prefix = f"s:{session_id}:"
-        self._failures = self._prefix + "consec_fail"
-        self._backend: ReservingBackend = reserving(backend)
-        self._immediate = immediate(self._backend)
-        self._batches: dict[ToolPlan, _Batches] = {}
+        self.failures = self._prefix + "consec_fail"
+        self.store: ReservingBackend = reserving(backend)
+        self.immediate = immediate(self.store)
+        self._batches: dict[ToolPlan, Batches] = {}
 
     # --- published methods ----------------------------------------------------------------------
 
@@ -90,7 +101,7 @@ class Session:
         """
         Count an attempted call and return how many there were with it.
         """
-        return int(await self._backend.increment(self._prefix + "attempts"))
+        return int(await self.store.increment(self._prefix + "attempts"))
 
     async def attempt_count(self) -> int:
         """
@@ -120,8 +131,8 @@ class Session:
         """
         Count an executed call that was not reserved before.
         """
-        await self._backend.increment(self._prefix + "execs")
-        await self._backend.increment(f"{self._prefix}tool:{tool_name}")
+        await self.store.increment(self._prefix + "execs")
+        await self.store.increment(f"{self._prefix}tool:{tool_name}")
         await self._count_failure(success)
 
     async def batch_get_counters(self, *, include_tool: str | None = None) -> dict[str, int]:
@@ -129,104 +140,49 @@ class Session:
         ``attempts``, ``execs`` and, if asked, ``tool:<name>``.
         """
         names = ["attempts", "execs"] + ([f"tool:{include_tool}"] if include_tool is not None else [])
-        result = await self._backend.reserve([(self._prefix + name, 0, None) for name in names])
+        result = await self.store.reserve([(self._prefix + name, 0, None) for name in names])
         return {name: int(value) for name, value in zip(names, result.values, strict=True)}
 
     async def get_value(self, name: str) -> str | None:
         """
         A stored value, or None.
         """
-        return await self._backend.get(self._value_key(name))
+        return await self.store.get(self._value_key(name))
 
     async def set_value(self, name: str, value: str) -> None:
         """
         Store a value.
         """
-        await self._backend.set(self._value_key(name), value)
+        await self.store.set(self._value_key(name), value)
 
     async def delete_value(self, name: str) -> None:
         """
         Forget a value.
         """
-        await self._backend.delete(self._value_key(name))
-
-    # --- the steps of a governed call ------------------------------------------------------------
-    # The first three answer at once with a backend that never waits, and with an awaitable otherwise.
-
-    @property
-    def waits(self) -> bool:
-        """
-        Whether the steps must be awaited.
-        """
-        return self._immediate is None
-
-    def begin(self, plan: ToolPlan) -> Counts | Awaitable[Counts]:
-        """
-        Count the attempt and read what the decision needs, in one step.
-
-        Returns:
-            Counters in the order of ``plan.counters``; attempts include this call.
-        """
-        batch = (self._batches.get(plan) or self._prepare(plan)).attempt
-        if self._immediate is not None:
-            return self._immediate.reserve_now(batch).values
-        return self._values(batch.changes)
-
-    def reserve(self, plan: ToolPlan, *, limited: bool) -> ReserveResult | Awaitable[ReserveResult]:
-        """
-        Count the execution before the tool runs, if the limits allow it.
-
-        Args:
-            plan: Of the tool.
-            limited: False in observe mode: count, but never refuse.
-        """
-        batches = self._batches.get(plan) or self._prepare(plan)
-        batch = batches.execution if limited else batches.unlimited
-        if self._immediate is not None:
-            return self._immediate.reserve_now(batch)
-        return self._backend.reserve(batch.changes)
-
-    def settle(self, plan: ToolPlan, success: bool) -> Awaitable[None] | None:
-        """
-        Keep the reservation of a call whose tool has run.
-        """
-        batch = (self._batches.get(plan) or self._prepare(plan)).execution
-        if self._immediate is not None:
-            self._immediate.settle_now(batch, self._failures, success)
-            return None
-        return self._backend.settle(batch.changes, self._failures, success)
-
-    async def release(self, plan: ToolPlan) -> None:
-        """
-        Give back the reservation of a call whose tool never started.
-        """
-        await self._backend.release((self._batches.get(plan) or self._prepare(plan)).execution.changes)
-
-    async def read_again(self, plan: ToolPlan) -> Counts:
-        """
-        Read the counters of :meth:`begin` once more, without counting an attempt.
-        """
-        keys = (self._batches.get(plan) or self._prepare(plan)).attempt.keys
-        return await self._values([(key, 0, None) for key in keys])
-
-    async def _values(self, changes: Sequence[Change]) -> Counts:
-        return (await self._backend.reserve(changes)).values
+        await self.store.delete(self._value_key(name))
 
     async def _count_failure(self, success: bool) -> None:
         if success:
-            await self._backend.delete(self._failures)
+            await self.store.delete(self.failures)
         else:
-            await self._backend.increment(self._failures)
+            await self.store.increment(self.failures)
 
     async def _count(self, name: str) -> int:
         key = self._prefix + name
-        return int(parse_counter(key, await self._backend.get(key)))
+        return int(parse_counter(key, await self.store.get(key)))
 
-    def _prepare(self, plan: ToolPlan) -> _Batches:
+    def batches(self, plan: ToolPlan) -> Batches:
+        """
+        What the calls of one tool change here; made when the first of them comes.
+        """
+        known = self._batches.get(plan)
+        if known is not None:
+            return known
         attempt, *others = (self._prefix + name for name in plan.counters)
         reserved = [(self._prefix + name, 1, limit) for name, limit in plan.reserved]
-        batches = _Batches(
+        batches = Batches(
             Batch([(attempt, 1, None), *((key, 0, None) for key in others)]),
+            Batch([(key, 0, None) for key in (attempt, *others)]),
             Batch(reserved),
             Batch([(key, amount, inf) for key, amount, _ in reserved]),
         )
