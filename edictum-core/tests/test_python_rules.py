@@ -258,7 +258,7 @@ def test_python_rule_without_a_decorator_is_refused() -> None:
     [
         ("Read", {"file_path": "/home/me/.ssh/id_ed25519"}, True),
         ("Read", {"path": "/srv/app/.env"}, True),
-        ("Write", {"filePath": "/root/.aws/credentials"}, True),
+        ("Write", {"filePath": "/home/ann/.aws/credentials"}, True),
         ("Read", {"file_path": "/home/me/notes.txt"}, False),
         ("Bash", {"command": "cat /run/../var/run/secrets/token"}, True),
         ("Bash", {"command": " printenv "}, True),

@@ -26,7 +26,8 @@ from edictum.errors import (
 from edictum.evaluation import EvaluationResult, RuleResult
 from edictum.findings import Finding, PostCallResult
 from edictum.governed_call import GovernedCall, RunResult
-from edictum.guard import Edictum, GuardSession
+from edictum.guard import Edictum
+from edictum.guard_session import GuardSession
 from edictum.hooks import HookDecision, HookRegistration, HookResult
 from edictum.limits import OperationLimits
 from edictum.local_approval import LocalApprovalBackend

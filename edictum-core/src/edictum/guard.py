@@ -20,21 +20,22 @@ from edictum.errors import EdictumConfigError
 from edictum.evaluation import EvaluationResult, RuleResult, evaluate_call
 from edictum.findings import PostCallResult
 from edictum.governed_call import GovernedCall, RunResult, SyncCall
+from edictum.guard_session import GuardSession
 from edictum.hooks import HookRegistration
 from edictum.limits import OperationLimits
+from edictum.options import make_names, one_of, own_tools, reading_options, with_local
 from edictum.pipeline import settled
 from edictum.portal import run_in_background
 from edictum.redaction import RedactionPolicy
 from edictum.ruleset.policy import CompiledRule, Policy, compile_python_rule
 from edictum.ruleset.vocabulary import MAX_RULES
 from edictum.session import Session
-from edictum.sinks import CollectingAuditSink, CompositeSink
+from edictum.sinks import CollectingAuditSink
 from edictum.storage import MemoryBackend, StorageBackend
 from edictum.tool_call import Principal, ToolCall, new_call_id
-from edictum.tools import SideEffect, ToolRegistry
+from edictum.tools import ToolRegistry
 
 if TYPE_CHECKING:
-    from edictum.ruleset.expressions import Names
     from edictum.ruleset.operators import CustomOperator
     from edictum.ruleset.selectors import CustomSelector
     from edictum.ruleset.syntax import Mode
@@ -139,9 +140,9 @@ class Edictum:
         clock: Clock | None = None,
         policy: Policy | None = None,
     ) -> None:
-        _one_of("mode", mode, (None, "enforce", "observe"))
-        _one_of("audit_failure", audit_failure, ("log", "block"))
-        _one_of("name_policy", name_policy, ("strict", "lenient"))
+        one_of("mode", mode, (None, "enforce", "observe"))
+        one_of("audit_failure", audit_failure, ("log", "block"))
+        one_of("name_policy", name_policy, ("strict", "lenient"))
         hooks = tuple(hooks or ())
         if limits is not None and not isinstance(limits, OperationLimits):
             raise EdictumConfigError("limits is an OperationLimits")
@@ -153,7 +154,7 @@ class Edictum:
         self.redaction = redaction if redaction is not None else RedactionPolicy()
         self.backend: StorageBackend = backend if backend is not None else MemoryBackend()
         self.local_sink = CollectingAuditSink()
-        self.audit_sink: AuditSink = _with_local(self.local_sink, audit_sink)
+        self.audit_sink: AuditSink = with_local(self.local_sink, audit_sink)
         self._names = make_names(custom_operators, custom_selectors, env)
         self._clock: Clock = clock if clock is not None else SystemClock()
         self._decision_log = DecisionLog(self.audit_sink, self.redaction, self._clock)
@@ -171,7 +172,7 @@ class Edictum:
         # What a reload needs to reproduce the guard.
         self._mode_override = mode
         self._own_limits = limits
-        self._own_tools = _own_tools(tools)
+        self._own_tools = own_tools(tools)
         self._python_rules = tuple(compile_python_rule(rule) for rule in rules or ())
         self._hooks = hooks
         self._strict_names = name_policy == "strict"
@@ -211,7 +212,7 @@ class Edictum:
 
     @mode.setter
     def mode(self, mode: Mode) -> None:
-        _one_of("mode", mode, ("enforce", "observe"))
+        one_of("mode", mode, ("enforce", "observe"))
         self._mode_override = mode
         self._state = replace(self._state, mode=mode)
 
@@ -509,31 +510,9 @@ class Edictum:
         """
         What is in force, as JSON-ready data without secrets.
         """
-        state = self._state
-        limits = state.planner.limits
-        per_tool = {tool: _describe_limit(limit) for tool, limit in limits.per_tool.items()}
-        return {
-            "ruleset": state.policy.name,
-            "policy_version": state.policy_version,
-            "mode": state.mode,
-            "environment": self.environment,
-            "sources": list(self._sources),
-            "rules": [_describe_rule(rule) for rule in state.rules],
-            "disabled_rules": list(state.policy.disabled),
-            "limits": {
-                "max_attempts": _describe_limit(limits.max_attempts),
-                "max_tool_calls": _describe_limit(limits.max_tool_calls),
-                "max_calls_per_tool": per_tool,
-            },
-            "tools": {
-                name: {"side_effect": side_effect.value, "idempotent": idempotent}
-                for name, (side_effect, idempotent) in state.registry.names().items()
-            },
-            "hooks": [{"name": hook.name, "phase": hook.phase, "tool": hook.tool} for hook in self._hooks],
-            "sinks": [type(sink).__name__ for sink in getattr(self.audit_sink, "sinks", [self.audit_sink])],
-            "backend": type(self.backend).__name__,
-            "approval_backend": type(self._approval_backend).__name__ if self._approval_backend else None,
-        }
+        from edictum.description import describe_guard
+
+        return describe_guard(self)
 
     # --- reload and end -------------------------------------------------------------------------
 
@@ -646,7 +625,7 @@ class Edictum:
                 "from_yaml takes one file; composing several arrives in the next version" if paths
                 else "from_yaml needs the path of a ruleset"
             )  # fmt: skip
-        names, redaction = _reading_options(options)
+        names, redaction = reading_options(options)
         policy = loading.load_file(paths[0], names, redaction, legacy)
         guard = cls._from_policy(policy, options | {"redaction": redaction}, legacy)
         guard._sources = (str(paths[0]),)
@@ -661,7 +640,7 @@ class Edictum:
         """
         from edictum import loading
 
-        names, redaction = _reading_options(options)
+        names, redaction = reading_options(options)
         policy = loading.load_content(content, names, redaction, legacy)
         return cls._from_policy(policy, options | {"redaction": redaction}, legacy)
 
@@ -687,7 +666,7 @@ class Edictum:
         """
         from edictum import loading
 
-        names, redaction = _reading_options(options)
+        names, redaction = reading_options(options)
         policy = loading.load_content(bundle, names, redaction, legacy, policy_version, max_rules)
         guard = cls._from_policy(policy, options | {"redaction": redaction}, legacy)
         guard._max_rules = max_rules
@@ -711,7 +690,7 @@ class Edictum:
         """
         from edictum.merging import merge_guards
 
-        _one_of("merge", merge, ("first", "strictest"))
+        one_of("merge", merge, ("first", "strictest"))
         return merge_guards(cls, guards, strictest=merge == "strictest")
 
     @classmethod
@@ -723,42 +702,6 @@ class Edictum:
         guard = cls(**options, policy=policy)
         guard._legacy = legacy
         return guard
-
-
-class GuardSession:
-    """
-    One session of a guard.
-
-    Attributes:
-        session_id: Its id.
-    """
-
-    def __init__(self, guard: Edictum, session_id: str) -> None:
-        self._guard = guard
-        self._session = Session(session_id, guard.backend)
-        self.session_id = session_id
-
-    async def run(
-        self, tool_name: str, args: Mapping[str, Any], tool_callable: Callable[..., Any], **call_fields: Any
-    ) -> Any:
-        """
-        :meth:`Edictum.run` in this session.
-        """
-        return await self._guard.run(tool_name, args, tool_callable, session_id=self.session_id, **call_fields)
-
-    def run_sync(
-        self, tool_name: str, args: Mapping[str, Any], tool_callable: Callable[..., Any], **call_fields: Any
-    ) -> Any:
-        """
-        :meth:`Edictum.run_sync` in this session.
-        """
-        return self._guard.run_sync(tool_name, args, tool_callable, session_id=self.session_id, **call_fields)
-
-    async def counters(self, tool_name: str | None = None) -> dict[str, int]:
-        """
-        Attempts, executions and, if asked, executions of one tool.
-        """
-        return await self._session.batch_get_counters(include_tool=tool_name)
 
 
 async def _run(call: GovernedCall, args: Mapping[str, Any], tool: Callable[..., Any], run_in_thread: bool) -> RunResult:
@@ -795,65 +738,6 @@ def looks_successful(result: Any) -> bool:
     return True
 
 
-def make_names(
-    operators: Mapping[str, CustomOperator] | None,
-    selectors: Mapping[str, CustomSelector] | None,
-    env: Mapping[str, str] | None,
-) -> Names:
-    """
-    Check custom operators and selectors.
-
-    Raises:
-        EdictumConfigError: A name is taken by a built-in one, or the value cannot be called.
-    """
-    from edictum.ruleset.expressions import Names
-    from edictum.ruleset.vocabulary import BUILTIN_OPERATORS, SELECTOR_ROOTS
-
-    reserved_roots = {*SELECTOR_ROOTS, "session", "all", "any", "not"}
-    taken = (("custom_operators", operators, set(BUILTIN_OPERATORS)), ("custom_selectors", selectors, reserved_roots))
-    for option, given, reserved in taken:
-        for name, function in (given or {}).items():
-            if name in reserved:
-                raise EdictumConfigError(f"{option}: {name!r} is built in; choose another name")
-            if not callable(function):
-                raise EdictumConfigError(f"{option}: {name!r} cannot be called; give a function")
-    if env is None:
-        return Names(dict(operators or {}), dict(selectors or {}))
-    return Names(dict(operators or {}), dict(selectors or {}), env)
-
-
-def _reading_options(options: Mapping[str, Any]) -> tuple[Names, RedactionPolicy]:
-    names = make_names(options.get("custom_operators"), options.get("custom_selectors"), options.get("env"))
-    return names, options.get("redaction") or RedactionPolicy()
-
-
-def _own_tools(
-    tools: Mapping[str, Mapping[str, Any]] | None,
-) -> dict[str, tuple[SideEffect, bool, bool]]:
-    found = {}
-    for name, tool in (tools or {}).items():
-        unknown = set(tool) - {"side_effect", "idempotent", "shell"}
-        if unknown:
-            raise EdictumConfigError(f"tools: {name!r} has unknown keys: {', '.join(sorted(map(str, unknown)))}")
-        try:
-            side_effect = SideEffect(tool.get("side_effect", SideEffect.IRREVERSIBLE))
-        except ValueError:
-            known = ", ".join(SideEffect)
-            raise EdictumConfigError(f"tools: side_effect of {name!r} is one of {known}") from None
-        found[name] = (side_effect, bool(tool.get("idempotent", False)), bool(tool.get("shell", False)))
-    return found
-
-
-def _with_local(local: CollectingAuditSink, sinks: AuditSink | Sequence[AuditSink] | None) -> AuditSink:
-    if sinks is None:
-        return local
-    others = list(sinks) if isinstance(sinks, (list, tuple)) else [sinks]
-    for sink in others:
-        if not callable(getattr(sink, "emit", None)):
-            raise EdictumConfigError(f"audit_sink: {type(sink).__name__} has no method emit(event)")
-    return CompositeSink([local, *others]) if others else local  # type: ignore[list-item]
-
-
 def _tell(callback: Callable[..., object] | None, *facts: Any) -> None:
     if callback is None:
         return
@@ -861,25 +745,3 @@ def _tell(callback: Callable[..., object] | None, *facts: Any) -> None:
         callback(*facts)
     except Exception:
         logger.exception("callback %r failed; the decision stands", getattr(callback, "__name__", callback))
-
-
-def _one_of(option: str, value: object, allowed: tuple[object, ...]) -> None:
-    if value not in allowed:
-        raise EdictumConfigError(f"{option} is {' or '.join(repr(item) for item in allowed)}, not {value!r}")
-
-
-def _describe_limit(limit: Any) -> dict[str, Any]:
-    return {"number": limit.number, "rule": limit.rule.id if limit.rule is not None else None}
-
-
-def _describe_rule(rule: CompiledRule) -> dict[str, Any]:
-    return {
-        "id": rule.id,
-        "type": rule.kind,
-        "tools": list(rule.tools),
-        "mode": "observe" if rule.observe else "enforce",
-        "action": rule.action,
-        "candidate": rule.candidate,
-        "source": rule.source,
-        "tags": list(rule.tags),
-    }

@@ -1,0 +1,104 @@
+"""
+Options of a guard: what users give, checked and brought into shape.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from edictum.audit import AuditSink
+from edictum.errors import EdictumConfigError
+from edictum.redaction import RedactionPolicy
+from edictum.sinks import CollectingAuditSink, CompositeSink
+from edictum.tools import SideEffect
+
+if TYPE_CHECKING:
+    from edictum.ruleset.expressions import Names
+    from edictum.ruleset.operators import CustomOperator
+    from edictum.ruleset.selectors import CustomSelector
+
+
+def make_names(
+    operators: Mapping[str, CustomOperator] | None,
+    selectors: Mapping[str, CustomSelector] | None,
+    env: Mapping[str, str] | None,
+) -> Names:
+    """
+    Check custom operators and selectors.
+
+    Raises:
+        EdictumConfigError: A name is taken by a built-in one, or the value cannot be called.
+    """
+    from edictum.ruleset.expressions import Names
+    from edictum.ruleset.vocabulary import BUILTIN_OPERATORS, SELECTOR_ROOTS
+
+    reserved_roots = {*SELECTOR_ROOTS, "session", "all", "any", "not"}
+    taken = (("custom_operators", operators, set(BUILTIN_OPERATORS)), ("custom_selectors", selectors, reserved_roots))
+    for option, given, reserved in taken:
+        for name, function in (given or {}).items():
+            if name in reserved:
+                raise EdictumConfigError(f"{option}: {name!r} is built in; choose another name")
+            if not callable(function):
+                raise EdictumConfigError(f"{option}: {name!r} cannot be called; give a function")
+    if env is None:
+        return Names(dict(operators or {}), dict(selectors or {}))
+    return Names(dict(operators or {}), dict(selectors or {}), env)
+
+
+def reading_options(options: Mapping[str, Any]) -> tuple[Names, RedactionPolicy]:
+    """
+    The options that reading a ruleset needs.
+    """
+    names = make_names(options.get("custom_operators"), options.get("custom_selectors"), options.get("env"))
+    return names, options.get("redaction") or RedactionPolicy()
+
+
+def own_tools(
+    tools: Mapping[str, Mapping[str, Any]] | None,
+) -> dict[str, tuple[SideEffect, bool, bool]]:
+    """
+    Side effect, idempotence and shell of tools by name.
+
+    Raises:
+        EdictumConfigError: An unknown key or class.
+    """
+    found = {}
+    for name, tool in (tools or {}).items():
+        unknown = set(tool) - {"side_effect", "idempotent", "shell"}
+        if unknown:
+            raise EdictumConfigError(f"tools: {name!r} has unknown keys: {', '.join(sorted(map(str, unknown)))}")
+        try:
+            side_effect = SideEffect(tool.get("side_effect", SideEffect.IRREVERSIBLE))
+        except ValueError:
+            known = ", ".join(SideEffect)
+            raise EdictumConfigError(f"tools: side_effect of {name!r} is one of {known}") from None
+        found[name] = (side_effect, bool(tool.get("idempotent", False)), bool(tool.get("shell", False)))
+    return found
+
+
+def with_local(local: CollectingAuditSink, sinks: AuditSink | Sequence[AuditSink] | None) -> AuditSink:
+    """
+    The sink of a guard: its own memory, and the others behind it.
+
+    Raises:
+        EdictumConfigError: One of them is no sink.
+    """
+    if sinks is None:
+        return local
+    others = list(sinks) if isinstance(sinks, (list, tuple)) else [sinks]
+    for sink in others:
+        if not callable(getattr(sink, "emit", None)):
+            raise EdictumConfigError(f"audit_sink: {type(sink).__name__} has no method emit(event)")
+    return CompositeSink([local, *others]) if others else local  # type: ignore[list-item]
+
+
+def one_of(option: str, value: object, allowed: tuple[object, ...]) -> None:
+    """
+    Check a choice.
+
+    Raises:
+        EdictumConfigError: It is not among those allowed.
+    """
+    if value not in allowed:
+        raise EdictumConfigError(f"{option} is {' or '.join(repr(item) for item in allowed)}, not {value!r}")
