@@ -11,14 +11,14 @@ One tool call under governance, from intention to outcome.
 
 This is the only place where the sequence is written down, as two generators: one for the way to the tool, one
 for the way back.  They yield what has to be awaited, a storage backend that answers over a network for
-example, and None at their end.  The methods of :class:`GovernedCall` await on the running loop, those of
+example.  The methods of :class:`GovernedCall` await on the running loop, those of
 :class:`SyncCall` on edictum's background loop; with nothing to await both run straight through.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Generator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 Stage: TypeAlias = Literal["new", "blocked", "allowed", "done"]
-Steps: TypeAlias = Generator[Awaitable[Any] | None, Any, None]
+Steps: TypeAlias = Generator[Awaitable[Any], Any, None]
 
 
 class RunResult:
@@ -179,7 +179,7 @@ class GovernedCall:
             RuntimeError: The call has begun before.
         """
         steps = self._way_to_tool()
-        step = next(steps)
+        step = next(steps, None)
         if step is not None:
             await _walk(steps, step)
         return self.decision
@@ -195,7 +195,7 @@ class GovernedCall:
             RuntimeError: The call was not allowed, or has ended before.
         """
         steps = self._way_back(result, None)
-        step = next(steps)
+        step = next(steps, None)
         if step is not None:
             await _walk(steps, step)
         return self.outcome
@@ -211,7 +211,7 @@ class GovernedCall:
             RuntimeError: The call was not allowed, or has ended before.
         """
         steps = self._way_back(None, error)
-        step = next(steps)
+        step = next(steps, None)
         if step is not None:
             await _walk(steps, step)
         return EdictumToolError(self.outcome.result)
@@ -243,7 +243,6 @@ class GovernedCall:
             raise
         self._stage = "allowed"
         self._started = self._monotonic()
-        yield None
 
     def _pass_all_checks(self) -> Steps:
         """
@@ -267,6 +266,7 @@ class GovernedCall:
         decision: Any = next(decisions)
         while type(decision) is Question:
             decision = decisions.send((yield answer(decision.subject, call, session, None)))
+        next(decisions, None)  # to its end: dropping a generator halfway costs as much as the decision
         self.decision = decision
         if plan.candidates:
             yield from self._judge_candidates(counts)
@@ -490,6 +490,7 @@ class GovernedCall:
                 post = next(reviews)
                 while type(post) is Question:
                     post = reviews.send((yield answer(post.subject, self.call, self._session, value)))
+                next(reviews, None)
             if plan.after and not interrupted:
                 yield after_hooks(plan, self.call, value)
             if self._reserved:
@@ -511,7 +512,6 @@ class GovernedCall:
         self.outcome = RunResult(
             shown, success, self.decision, post.warnings, violations, post.output_suppressed, self._log
         )
-        yield None
 
     def _log_end(self, post: PostDecision, duration: int, error: str | None) -> Steps:
         pending = self._log.ended(post, duration, error)
@@ -590,24 +590,37 @@ def _text(value: object) -> str:
         return f"{type(value).__name__} without text"
 
 
-async def _walk(steps: Steps, step: Awaitable[Any] | None) -> None:
-    while step is not None:
+async def _walk(steps: Steps, step: Awaitable[Any]) -> None:
+    while True:
         try:
             value = await step
         except BaseException as error:
-            step = steps.throw(error)
+            following = _resumed(steps.throw, error)
         else:
-            step = steps.send(value)
+            following = _resumed(steps.send, value)
+        if following is None:
+            return
+        step = following
 
 
 def _walk_sync(steps: Steps) -> None:
     if on_background_loop():
         raise RuntimeError(WAITS_FOR_ITSELF)
-    step = next(steps)
+    step = next(steps, None)
     while step is not None:
         try:
             value = run_in_background(settled(step))
         except BaseException as error:
-            step = steps.throw(error)
+            step = _resumed(steps.throw, error)
         else:
-            step = steps.send(value)
+            step = _resumed(steps.send, value)
+
+
+def _resumed(resume: Callable[[Any], Awaitable[Any]], value: Any) -> Awaitable[Any] | None:
+    """
+    What is to be awaited next; None at the end.
+    """
+    try:
+        return resume(value)
+    except StopIteration:
+        return None

@@ -12,9 +12,7 @@ import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
-from itertools import compress
 from math import inf
-from operator import add, gt
 from typing import Protocol, TypeAlias, cast, runtime_checkable
 from weakref import WeakValueDictionary
 
@@ -106,22 +104,18 @@ class Batch:
         changes: As given.
         session_id: The session that the keys belong to.
         keys: Their keys.
-        amounts: What to add.
-        limits: The largest values allowed; infinite where there is no limit.
+        steps: The changes, with infinity where there is no limit.
         limited: Whether there is any limit.
         written_keys: The keys up to the last one that adds something; what only reads is written back as it is.
-        zeros: Values of counters that do not exist yet.
     """
 
-    __slots__ = ("amounts", "changes", "keys", "limited", "limits", "session_id", "written_keys", "zeros")
+    __slots__ = ("changes", "keys", "limited", "session_id", "steps", "written_keys")
 
     def __init__(self, changes: Sequence[Change]) -> None:
         self.changes = changes = tuple(changes)
-        self.keys = tuple(change[0] for change in changes)
-        self.amounts = tuple(change[1] for change in changes)
-        self.limits = tuple(inf if change[2] is None else change[2] for change in changes)
-        self.limited = any(change[2] is not None for change in changes)
-        self.zeros = (0,) * len(self.keys)
+        self.keys = tuple(key for key, _, _ in changes)
+        self.steps = tuple((key, amount, inf if most is None else most) for key, amount, most in changes)
+        self.limited = any(most is not None for _, _, most in changes)
         last = max((at for at, change in enumerate(changes, 1) if change[1]), default=0)
         self.written_keys = self.keys[:last]
         self.session_id = _session_of(self.keys[0]) if changes else ""
@@ -225,25 +219,24 @@ class MemoryBackend:
         """
         :meth:`reserve` without waiting.
         """
-        keys = batch.keys
         session_id = batch.session_id
+        after: list[float] = []
         with self._lock:
             session = self._newest if session_id == self._newest_id else self._use(session_id)
             data = session.data
-            # Loops in C: this runs twice for every call.
-            values = tuple(map(data.get, keys, batch.zeros))
-            try:
-                after = tuple(map(add, values, batch.amounts))
-            except TypeError:  # a counter that was set as text
-                values = tuple(_counter(data, key) for key in keys)
-                after = tuple(map(add, values, batch.amounts))
+            for key, amount, most in batch.steps:
+                value = data.get(key, 0)
+                if isinstance(value, str):  # a counter that was set as text
+                    value = _counter(data, key)
+                value += amount
+                if value > most:
+                    return ReserveResult(False, tuple(_counter(data, known) for known in batch.keys), key)
+                after.append(value)
+            for key, value in zip(batch.written_keys, after):  # noqa: B905  the rest only reads
+                data[key] = value
             if batch.limited:
-                if any(map(gt, after, batch.limits)):
-                    over = map(gt, after, batch.limits)
-                    return ReserveResult(False, values, next(compress(keys, over)))  # type: ignore[arg-type]
                 session.live += 1
-            data.update(zip(batch.written_keys, after))  # noqa: B905  the rest only reads
-        return ReserveResult(True, after)
+        return ReserveResult(True, tuple(after))
 
     async def release(self, changes: Sequence[Change]) -> None:
         """
@@ -252,7 +245,7 @@ class MemoryBackend:
         batch = _one_session(changes)
         with self._lock:
             session = self._use(batch.session_id)
-            for key, amount in zip(batch.keys, batch.amounts, strict=True):
+            for key, amount, _ in batch.changes:
                 session.data[key] = max(0, _counter(session.data, key) - amount)
             session.live = max(0, session.live - 1)
 
