@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Any
 
 import pytest
+from edictum.credentials import mask_credentials, may_hide
 from edictum.errors import EdictumConfigError
 from edictum.redaction import MAX_ARGS, MAX_PAYLOAD, REDACTED, RedactionPolicy
 from edictum.snapshot import freeze_args
@@ -646,3 +647,15 @@ def test_detectors_on_a_million_hostile_characters_terminate(piece: str) -> None
     assert isinstance(POLICY.looks_secret(gates + text), bool)
     for end in ("", gates, "@", ";"):
         assert len(POLICY.redact_text(text + end)) <= 131_072
+
+
+@pytest.mark.property
+@given(st.text(alphabet="sk-_pxoghatlivewcAKISzeyJrBUTHN=:/.0123456789abcdefXYZ \n", max_size=80))
+def test_may_hide_text_without_a_sign_is_left_alone_by_all_detectors(text: str) -> None:
+    if may_hide(text) is None:
+        assert mask_credentials(text, POLICY.is_sensitive_key) is text
+
+
+@pytest.mark.parametrize("name", sorted(TOKENS))
+def test_may_hide_every_kind_of_token_has_a_sign(name: str) -> None:
+    assert may_hide(f"it is {TOKENS[name]} here") is not None

@@ -20,10 +20,12 @@ from edictum.credentials import (
     SAFE_KEYS,
     SENSITIVE_KEYS,
     mask_credentials,
+    may_hide,
     name_forms,
     names_secret,
 )
 from edictum.errors import EdictumConfigError
+from edictum.snapshot import FrozenDict, FrozenList
 from edictum.text import shorten
 
 __all__ = ["MAX_ARGS", "MAX_PAYLOAD", "REDACTED", "RedactionPolicy"]
@@ -59,10 +61,9 @@ _ARGS_FULL = "[left out: arguments exceed 8 KB]"
 
 _NOT_IN_TOKEN = re.compile(r"[\s\"'<>,;]")
 
-# A credential holds one of these; each alternative begins with a plain character, which makes the search fast.
-_MAY_HIDE = re.compile("-|_|=|:|AKIA|ASIA|AIza|eyJ|earer").search
 _PLAIN_TYPES = frozenset((bool, float, type(None)))
 _BIG_INT = 1 << 1_024
+_SHORT_INT = 10**9
 
 
 class RedactionPolicy:
@@ -245,29 +246,44 @@ class RedactionPolicy:
 
         The size is estimated on the way, without escapes of JSON; :meth:`cap_payload` measures exactly.
         """
-        if self._detect and not self._custom:
-            # Nearly every call has a few short texts with nothing to hide: look without copying piece by piece.
-            known = self._keys
-            room = MAX_ARGS
-            for key, item in args.items():
-                if known.get(key) is not False:
-                    break
-                if type(item) is str:
-                    room -= len(item) + len(key)
-                    if len(item) > MAX_STRING or (
-                        _MAY_HIDE(item) is not None and mask_credentials(item, self.is_sensitive_key) is not item
-                    ):
-                        break
-                elif type(item) not in _PLAIN_TYPES:
-                    break
-                room -= 6
-            else:
-                if room >= 0:
-                    return dict(args)
+        if self._detect and not self._custom and self._room_if_clean(args, MAX_ARGS, 0) >= 0:
+            # Nearly every call has nothing to hide.  A read-only copy is shared rather than copied again.
+            return args if type(args) is FrozenDict else dict(args)
         try:
             return self._mapping(args, (), MAX_ARGS, MAX_STRING)[0]
         except _Full:
             return self._fitted(args)
+
+    def _room_if_clean(self, value: Any, room: int, depth: int) -> int:
+        """
+        What is left of the room beside a value that may be shown as it is; negative when that is not certain.
+        """
+        if depth >= MAX_DEPTH:
+            return -1
+        if type(value) is FrozenList:
+            items: Iterable[tuple[Any, Any]] = (("", item) for item in value)
+        elif type(value) is FrozenDict or depth == 0:
+            items = value.items()
+        else:
+            return -1
+        known = self._keys
+        for key, item in items:
+            if key != "" and known.get(key) is not False:
+                return -1
+            kind = type(item)
+            if kind is str:
+                if len(item) > MAX_STRING or (
+                    may_hide(item) is not None and mask_credentials(item, self.is_sensitive_key) is not item
+                ):
+                    return -1
+                room -= len(item) + len(key) + 6
+            elif kind in _PLAIN_TYPES or (kind is int and -_SHORT_INT < item < _SHORT_INT):
+                room -= len(key) + 16
+            else:
+                room = self._room_if_clean(item, room - len(key) - 6, depth + 1)
+            if room < 0:
+                return -1
+        return room
 
     def _tree(self, value: Any, limit: int) -> Any:
         try:
