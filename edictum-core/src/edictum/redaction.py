@@ -254,36 +254,41 @@ class RedactionPolicy:
         except _Full:
             return self._fitted(args)
 
-    def _room_if_clean(self, value: Any, room: int, depth: int) -> int:
+    def _room_if_clean(self, args: Mapping[str, Any], room: int, depth: int) -> int:
         """
-        What is left of the room beside a value that may be shown as it is; negative when that is not certain.
+        What is left of the room beside arguments that may be shown as they are; negative when that is not certain.
         """
         if depth >= MAX_DEPTH:
             return -1
-        if type(value) is FrozenList:
-            items: Iterable[tuple[Any, Any]] = (("", item) for item in value)
-        elif type(value) is FrozenDict or depth == 0:
-            items = value.items()
-        else:
-            return -1
         known = self._keys
-        for key, item in items:
-            if key != "" and known.get(key) is not False:
+        for key, item in args.items():
+            if known.get(key) is not False:
                 return -1
-            kind = type(item)
-            if kind is str:
-                if len(item) > MAX_STRING or (
-                    may_hide(item) is not None and mask_credentials(item, self.is_sensitive_key) is not item
-                ):
-                    return -1
-                room -= len(item) + len(key) + 6
-            elif kind in _PLAIN_TYPES or (kind is int and -_SHORT_INT < item < _SHORT_INT):
-                room -= len(key) + 16
+            room -= len(key)
+            if type(item) is str:
+                room -= self._size_if_clean(item)
+            elif type(item) is FrozenDict:
+                room = self._room_if_clean(item, room, depth + 1)
             else:
-                room = self._room_if_clean(item, room - len(key) - 6, depth + 1)
+                room -= self._size_of_other(item)
             if room < 0:
                 return -1
         return room
+
+    def _size_if_clean(self, text: str) -> int:
+        size = len(text)
+        if size > MAX_STRING:
+            return MAX_ARGS + 1
+        if may_hide(text) is not None and mask_credentials(text, self.is_sensitive_key) is not text:
+            return MAX_ARGS + 1
+        return size + 6
+
+    def _size_of_other(self, item: Any) -> int:
+        if type(item) in _PLAIN_TYPES or (type(item) is int and -_SHORT_INT < item < _SHORT_INT):
+            return 16
+        if type(item) is FrozenList and all(type(part) is str for part in item):
+            return 6 + sum(map(self._size_if_clean, item))
+        return MAX_ARGS + 1
 
     def _tree(self, value: Any, limit: int) -> Any:
         try:
