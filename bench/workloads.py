@@ -42,7 +42,7 @@ SECRETS = [
     r"\b[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+\.[A-Za-z]{2,}\b",
 ]
 
-MAIN_BRANCH = {"args.repo.branch": {"in": ["main", "release"]}}
+MAIN_BRANCH = {"args.options.branch": {"in": ["main", "release"]}}
 PRIVATE_KEY = {"args.content": {"contains": "PRIVATE KEY"}}
 STAGING = {"environment": {"equals": "staging"}}
 
@@ -60,7 +60,7 @@ TWELVE_RULES = [
         {"all": [MAIN_BRANCH, {"principal.role": {"not_in": ["maintainer"]}}]},
     ),
     _rule("private-keys", "write_*", {"any": [PRIVATE_KEY, {"args.content": {"matches_any": SECRETS[:2]}}]}),
-    _rule("known-branches", "write_file", {"not": {"args.repo.branch": {"matches": "^(main|feature/|fix/)"}}}),
+    _rule("known-branches", "write_file", {"not": {"args.options.branch": {"matches": "^(main|feature/|fix/)"}}}),
     _rule("too-large", "write_file", {"args.options.size": {"gt": 1_000_000}}),
     _rule("output-secrets", "*_file", {"output.text": {"matches_any": SECRETS[:3]}}, "post", "warn"),
     _rule("destructive", "bash", {"args.command": {"matches_any": [r"\brm\s+-rf\b", r"\bmkfs\b"]}}),
@@ -145,9 +145,8 @@ def to_yaml(value: Any, indent: int = 0) -> str:
 
 def _write_file(rng: random.Random, number: int) -> Call:
     path = f"src/package_{rng.randrange(90)}/module_{number}.py"
-    options = {"mode": "0644", "size": rng.randrange(10_000), "encoding": "utf-8"}
-    repo = {"branch": f"feature/{number}", "name": f"service-{rng.randrange(40)}"}
-    args = {"path": path, "content": f"value = {number}\n", "options": options, "repo": repo}
+    options = {"mode": "0644", "size": rng.randrange(10_000), "branch": f"feature/{number}"}
+    args = {"path": path, "content": f"value = {number}\n", "options": options}
     return Call("write_file", args)
 
 

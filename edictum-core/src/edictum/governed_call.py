@@ -42,6 +42,7 @@ from edictum.refusal import (
     by_unwritten_log,
 )
 from edictum.session import Batches
+from edictum.storage import Batch, ReserveResult
 from edictum.snapshot import EMPTY, unchanged
 from edictum.tool_call import ToolCall, build_tool_call
 
@@ -167,6 +168,43 @@ class GovernedCall:
 
     # --- for asynchronous callers ---------------------------------------------------------------
 
+    async def run(self, tool: Callable[..., Any], *, in_thread: bool = False) -> RunResult:
+        """
+        Take a tool through all steps.
+
+        Args:
+            tool: Called with the arguments as keywords; may be asynchronous.
+            in_thread: Run a synchronous tool in a worker thread.
+
+        Raises:
+            EdictumDenied: The tool must not run.
+            EdictumToolError: The tool raised; its exception is the cause.
+        """
+        # Without coroutines for begin and finish: nearly always there is nothing to await in them.
+        steps = self._way_to_tool()
+        step = next(steps, None)
+        if step is not None:
+            await _walk(steps, step)
+        try:
+            if in_thread:
+                import asyncio
+
+                result = await settled(await asyncio.to_thread(tool, **self._args))
+            else:
+                result = tool(**self._args)
+                if hasattr(result, "__await__"):
+                    result = await result
+        except Exception as error:
+            raise await self.fail(error) from error
+        except BaseException as error:
+            await self.fail(error)
+            raise
+        steps = self._way_back(result, None)
+        step = next(steps, None)
+        if step is not None:
+            await _walk(steps, step)
+        return self.outcome
+
     async def begin(self) -> PreDecision:
         """
         Decide whether the tool may run.
@@ -280,7 +318,9 @@ class GovernedCall:
             if state.mode == "observe":
                 raise by_decision(decision)
             yield self._ask(call, decision)
-        yield from self._reserve()
+        pending = self._reserve()
+        if pending is not None:
+            yield pending
         if not unchanged(self._args, call.args, strict=asked):
             raise by_changed_args(decision)
         foreign = asked or bool(decision.observe_results)
@@ -325,19 +365,32 @@ class GovernedCall:
             raise by_unreadable_call(error) from error
         return self.call
 
-    def _reserve(self) -> Steps:
+    def _reserve(self) -> Awaitable[Any] | None:
         """
         Count the execution before the tool runs, so that parallel calls cannot share the last place.
+
+        Returns:
+            What must be awaited for it; None when it is done.
         """
-        session = self._session
         batch = self._batches.execution if self._state.mode == "enforce" else self._batches.unlimited
+        store = self._session.immediate
+        if store is None:
+            return self._reserve_later(batch)
         try:
-            if session.immediate is not None:
-                result = session.immediate.reserve_now(batch)
-            else:
-                result = yield session.store.reserve(batch.changes)
+            result = store.reserve_now(batch)
         except Exception as error:
             raise by_storage(error) from error
+        self._take(result)
+        return None
+
+    async def _reserve_later(self, batch: Batch) -> None:
+        try:
+            result = await self._session.store.reserve(batch.changes)
+        except Exception as error:
+            raise by_storage(error) from error
+        self._take(result)
+
+    def _take(self, result: ReserveResult) -> None:
         self._log.executions = result.values[0]
         if result.ok:
             self._reserved = True
@@ -413,7 +466,9 @@ class GovernedCall:
         guard._tell_would_block(self.call, refusal.reason, refusal.name)
         if not self._reserved and hasattr(self, "_batches"):
             try:
-                yield from self._reserve()
+                pending = self._reserve()
+                if pending is not None:
+                    yield pending
             except Refusal as error:
                 # Observing never stops a call; the log has said already what is wrong.
                 logger.warning("observe mode: an execution was not counted: %s", error.detail)
@@ -494,17 +549,25 @@ class GovernedCall:
             if plan.after and not interrupted:
                 yield after_hooks(plan, self.call, value)
             if self._reserved:
-                yield from self._settle(success)
+                pending = self._settle(success)
+                if pending is not None:
+                    yield pending
         except GeneratorExit:
             raise
         except BaseException:
             # The caller is cancelled here, but the tool has run: that is counted and logged all the same.
             if self._reserved:
-                yield from self._settle(success)
-            yield from self._log_end(PostDecision(tool_success=success), duration, None if success else _text(value))
+                pending = self._settle(success)
+                if pending is not None:
+                    yield pending
+            ended = self._log.ended(PostDecision(tool_success=success), duration, None if success else _text(value))
+            if ended is not None:
+                yield ended
             raise
         shown = value if post.redacted_response is None else post.redacted_response
-        yield from self._log_end(post, duration, None if success else _text(shown))
+        ended = self._log.ended(post, duration, None if success else _text(shown))
+        if ended is not None:
+            yield ended
         violations: Sequence[Finding] = ()
         if not post.postconditions_passed:
             violations = build_findings(post)
@@ -513,23 +576,33 @@ class GovernedCall:
             shown, success, self.decision, post.warnings, violations, post.output_suppressed, self._log
         )
 
-    def _log_end(self, post: PostDecision, duration: int, error: str | None) -> Steps:
-        pending = self._log.ended(post, duration, error)
-        if pending is not None:
-            yield pending
+    def _settle(self, success: bool) -> Awaitable[Any] | None:
+        """
+        Keep the reservation for good.
 
-    def _settle(self, success: bool) -> Steps:
+        Returns:
+            What must be awaited for it; None when it is done.
+        """
         self._reserved = False
+        session = self._session
+        if session.immediate is None:
+            return self._settle_later(success)
         try:
-            session = self._session
-            batch = self._batches.execution
-            if session.immediate is not None:
-                session.immediate.settle_now(batch, session.failures, success)
-            else:
-                yield session.store.settle(batch.changes, session.failures, success)
+            session.immediate.settle_now(self._batches.execution, session.failures, success)
         except Exception:
-            # The execution was counted before it began, so no limit is exceeded by this.
-            logger.exception("the outcome of a call of tool %r was not counted", self._tool_name)
+            self._not_settled()
+        return None
+
+    async def _settle_later(self, success: bool) -> None:
+        session = self._session
+        try:
+            await session.store.settle(self._batches.execution.changes, session.failures, success)
+        except Exception:
+            self._not_settled()
+
+    def _not_settled(self) -> None:
+        # The execution was counted before it began, so no limit is exceeded by this.
+        logger.exception("the outcome of a call of tool %r was not counted", self._tool_name)
 
     async def _give_back(self) -> None:
         """

@@ -323,7 +323,7 @@ class Edictum:
             ValueError: The session id is not valid.
         """
         call = GovernedCall(self, tool_name, args, session_id, call_fields)
-        return (await _run(call, args, tool_callable, run_in_thread)).unwrap()
+        return (await call.run(tool_callable, in_thread=run_in_thread)).unwrap()
 
     async def run_detailed(
         self,
@@ -343,7 +343,7 @@ class Edictum:
             EdictumToolError: The tool failed.
         """
         call = GovernedCall(self, tool_name, args, session_id, call_fields)
-        outcome = await _run(call, args, tool_callable, run_in_thread)
+        outcome = await call.run(tool_callable, in_thread=run_in_thread)
         outcome.unwrap()
         return outcome
 
@@ -702,25 +702,6 @@ class Edictum:
         guard = cls(**options, policy=policy)
         guard._legacy = legacy
         return guard
-
-
-async def _run(call: GovernedCall, args: Mapping[str, Any], tool: Callable[..., Any], run_in_thread: bool) -> RunResult:
-    await call.begin()
-    try:
-        if run_in_thread:
-            import asyncio
-
-            result = await settled(await asyncio.to_thread(tool, **args))
-        else:
-            result = tool(**args)
-            if hasattr(result, "__await__"):
-                result = await result
-    except Exception as error:
-        raise await call.fail(error) from error
-    except BaseException as error:
-        await call.fail(error)
-        raise
-    return await call.finish(result)
 
 
 def looks_successful(result: Any) -> bool:

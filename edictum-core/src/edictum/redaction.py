@@ -49,6 +49,9 @@ _NOTES_ROOM = 1_024
 _MAX_TREE = 1 << 24
 _MAX_KEY = 200
 _MAX_KEYS_CACHED = 4_096
+_SHORT_KEY = 20
+# What a value takes beside its text: a short key, or a number, with quotes and separators.
+_LEAF_ROOM = 30
 # So many names of the fields that a record lost are listed, of this length; a character takes up to 12.
 _MAX_NAMES = 20
 _MAX_NAME_LISTED = 32
@@ -84,7 +87,7 @@ class RedactionPolicy:
         EdictumConfigError: A custom pattern does not compile, or names were given as one string.
     """
 
-    __slots__ = ("_custom", "_detect", "_keys", "_safe", "_sensitive")
+    __slots__ = ("_custom", "_detect", "_keys", "_plain_keys", "_safe", "_sensitive")
 
     def __init__(
         self,
@@ -98,6 +101,7 @@ class RedactionPolicy:
         self._custom = tuple(_custom_pattern(*pair) for pair in custom_patterns or ())
         self._detect = detect_secret_values
         self._keys: dict[Any, bool] = {}
+        self._plain_keys: set[str] = set()  # the short ones that are not sensitive
 
     # ---- keys --------------------------------------------------------------------------------------
 
@@ -123,7 +127,10 @@ class RedactionPolicy:
             # Only short names without a secret in them; names come from a model, so their number is bounded.
             if len(self._keys) >= _MAX_KEYS_CACHED:
                 self._keys.clear()
+                self._plain_keys.clear()
             self._keys[key] = sensitive
+            if not sensitive and len(key) <= _SHORT_KEY:
+                self._plain_keys.add(key)
         return shown, sensitive
 
     # ---- text --------------------------------------------------------------------------------------
@@ -246,7 +253,7 @@ class RedactionPolicy:
 
         The size is estimated on the way, without escapes of JSON; :meth:`cap_payload` measures exactly.
         """
-        if self._detect and not self._custom and self._room_if_clean(args, MAX_ARGS, 0) >= 0:
+        if self._detect and not self._custom and self._nothing_to_hide(args):
             # Nearly every call has nothing to hide.  A read-only copy is shared rather than copied again.
             return args if type(args) is FrozenDict else dict(args)
         try:
@@ -254,41 +261,52 @@ class RedactionPolicy:
         except _Full:
             return self._fitted(args)
 
-    def _room_if_clean(self, args: Mapping[str, Any], room: int, depth: int) -> int:
+    def _nothing_to_hide(self, args: Mapping[str, Any]) -> bool:
         """
-        What is left of the room beside arguments that may be shown as they are; negative when that is not certain.
+        Whether arguments may be shown as they are; false when that is not certain.
         """
+        texts: list[str] = []
+        leaves = self._gather(args, texts, 0)
+        if leaves < 0:
+            return False
+        # One search for all of them: no sign of a secret contains a line break.
+        text = "\n".join(texts)
+        size = len(text)
+        if size + leaves * _LEAF_ROOM > MAX_ARGS or (size > MAX_STRING and max(map(len, texts)) > MAX_STRING):
+            return False
+        if may_hide(text) is None:
+            return True
+        sensitive = self.is_sensitive_key
+        return all(mask_credentials(text, sensitive) is text for text in texts)
+
+    def _gather(self, container: Any, texts: list[str], depth: int) -> int:
+        """
+        Collect the texts of a mapping or list.
+
+        Returns:
+            How many values it holds; a negative number when a key or a value needs a closer look.
+        """
+        leaves = len(container)
         if depth >= MAX_DEPTH:
             return -1
-        known = self._keys
-        for key, item in args.items():
-            if known.get(key) is not False:
+        if type(container) is FrozenList:
+            values = container
+        elif container.keys() <= self._plain_keys:
+            values = container.values()
+        else:
+            return -1
+        for item in values:
+            kind = type(item)
+            if kind is str:
+                texts.append(item)
+            elif kind is FrozenDict or kind is FrozenList:
+                inner = self._gather(item, texts, depth + 1)
+                if inner < 0:
+                    return -1
+                leaves += inner
+            elif kind not in _PLAIN_TYPES and (kind is not int or not -_SHORT_INT < item < _SHORT_INT):
                 return -1
-            room -= len(key)
-            if type(item) is str:
-                room -= self._size_if_clean(item)
-            elif type(item) is FrozenDict:
-                room = self._room_if_clean(item, room, depth + 1)
-            else:
-                room -= self._size_of_other(item)
-            if room < 0:
-                return -1
-        return room
-
-    def _size_if_clean(self, text: str) -> int:
-        size = len(text)
-        if size > MAX_STRING:
-            return MAX_ARGS + 1
-        if may_hide(text) is not None and mask_credentials(text, self.is_sensitive_key) is not text:
-            return MAX_ARGS + 1
-        return size + 6
-
-    def _size_of_other(self, item: Any) -> int:
-        if type(item) in _PLAIN_TYPES or (type(item) is int and -_SHORT_INT < item < _SHORT_INT):
-            return 16
-        if type(item) is FrozenList and all(type(part) is str for part in item):
-            return 6 + sum(map(self._size_if_clean, item))
-        return MAX_ARGS + 1
+        return leaves
 
     def _tree(self, value: Any, limit: int) -> Any:
         try:

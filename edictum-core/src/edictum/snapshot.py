@@ -98,12 +98,31 @@ def freeze_args(args: Mapping[str, Any], notes: list[str]) -> FrozenDict:
     Raises:
         ValueError: Nested deeper than :data:`MAX_DEPTH`, or cyclic.
     """
-    frozen = FrozenDict(args)
+    return _freeze_mapping(args, notes, 1)
+
+
+def _freeze_mapping(mapping: Mapping[Any, Any], notes: list[str], depth: int) -> FrozenDict:
+    # Copied at once, then mended where a value is not plain: few are not.
+    frozen = FrozenDict(mapping)
     atoms = _ATOMS
-    for key, value in args.items():
+    for value in frozen.values():
         if type(value) not in atoms:
-            dict.__setitem__(frozen, key, freeze(value, notes))
+            break
+    else:
+        return frozen
+    for key, value in frozen.items():
+        kind = type(value)
+        if kind in atoms:
+            continue
+        # The key exists, so the loop goes on undisturbed.
+        if kind is dict and depth <= MAX_DEPTH:
+            _set(frozen, key, _freeze_mapping(value, notes, depth + 1))
+        else:
+            _set(frozen, key, freeze(value, notes, depth))
     return frozen
+
+
+_set = dict.__setitem__
 
 
 def freeze(value: Any, notes: list[str], depth: int = 1) -> Any:
@@ -124,7 +143,7 @@ def freeze(value: Any, notes: list[str], depth: int = 1) -> Any:
         raise ValueError(f"arguments are nested deeper than {MAX_DEPTH} levels or refer to themselves")
     depth += 1
     if isinstance(value, Mapping):
-        return FrozenDict({key: freeze(item, notes, depth) for key, item in value.items()})
+        return _freeze_mapping(value, notes, depth)
     if isinstance(value, list):
         return FrozenList([freeze(item, notes, depth) for item in value])
     if kind is tuple:

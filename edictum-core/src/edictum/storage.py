@@ -13,7 +13,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from math import inf
-from typing import Protocol, TypeAlias, cast, runtime_checkable
+from typing import Any, Protocol, TypeAlias, cast, runtime_checkable
 from weakref import WeakValueDictionary
 
 from edictum.locks import KeyedLocks
@@ -183,7 +183,7 @@ class MemoryBackend:
         with self._lock:
             data = self._use(_session_of(key)).data
             number = None if isinstance(data.get(key, ""), str) else _as_number(value)
-            data[key] = value if number is None else number
+            data[key] = str(value) if number is None else number
 
     async def delete(self, key: str) -> None:
         """
@@ -219,14 +219,15 @@ class MemoryBackend:
         """
         :meth:`reserve` without waiting.
         """
-        session_id = batch.session_id
-        after: list[float] = []
-        with self._lock:
-            session = self._newest if session_id == self._newest_id else self._use(session_id)
+        lock = self._lock
+        lock.acquire()  # "with" takes twice as long, and this is asked twice for every call
+        try:
+            session = self._newest if batch.session_id == self._newest_id else self._use(batch.session_id)
             data = session.data
+            after: list[float] = []
             for key, amount, most in batch.steps:
-                value = data.get(key, 0)
-                if isinstance(value, str):  # a counter that was set as text
+                value: Any = data.get(key, 0)
+                if type(value) is str:  # a counter that was set as text
                     value = _counter(data, key)
                 value += amount
                 if value > most:
@@ -236,6 +237,8 @@ class MemoryBackend:
                 data[key] = value
             if batch.limited:
                 session.live += 1
+        finally:
+            lock.release()
         return ReserveResult(True, tuple(after))
 
     async def release(self, changes: Sequence[Change]) -> None:
@@ -259,7 +262,9 @@ class MemoryBackend:
         """
         :meth:`settle` without waiting.
         """
-        with self._lock:
+        lock = self._lock
+        lock.acquire()
+        try:
             session = self._sessions.get(batch.session_id) or self._use(batch.session_id)
             if session.live:
                 session.live -= 1
@@ -267,6 +272,8 @@ class MemoryBackend:
                 session.data.pop(failures, None)
             else:
                 session.data[failures] = _counter(session.data, failures) + 1
+        finally:
+            lock.release()
 
     def _peek(self, key: str) -> str | float | None:
         session = self._sessions.get(_session_of(key))

@@ -33,22 +33,32 @@ Observations: TypeAlias = Generator[Question | list[dict[str, Any]], Answer, Non
 class _Trace:
     """
     What has been found so far; made when there is something to say.
+
+    Attributes:
+        rules: The rules that are judged.
+        hooks: Records of the hooks that were asked.
+        fired: Records of the rules that fired.
+        observed: Those of them that are only observed.
+        asking: Those that ask.
+        over: Records of limits that leave no room.
     """
 
-    __slots__ = ("asking", "hooks", "observed", "records")
+    __slots__ = ("asking", "fired", "hooks", "observed", "over", "rules")
 
-    def __init__(self, passed: Sequence[Any] = ()) -> None:
+    def __init__(self, rules: tuple[CompiledRule, ...] = ()) -> None:
+        self.rules = rules
         self.hooks: list[Any] = []
-        self.records: list[Any] = list(passed)
+        self.fired: dict[CompiledRule, dict[str, Any]] = {}
         self.observed: list[Fired] = []
         self.asking: list[Fired] = []
+        self.over: list[Any] = []
 
     def decides(self, fired: Fired) -> bool:
         """
         Record a rule that fired, and say whether it ends the search.
         """
         rule = fired.rule
-        self.records.append(fired.record(observed=rule.observe))
+        self.fired[rule] = fired.record(observed=rule.observe)
         if rule.observe:
             self.observed.append(fired)
         elif rule.action == "ask":
@@ -75,7 +85,7 @@ class _Trace:
             decision_source=source,
             decision_name=name,
             hooks_evaluated=self.hooks,
-            contracts_evaluated=self.records,
+            contracts_evaluated=[self.fired.get(rule, rule.passed) for rule in self.rules] + self.over,
             observed=bool(self.observed),
             policy_error=policy_error,
             observed_rules=tuple(self.observed),
@@ -87,9 +97,10 @@ class _Trace:
         The decision of a rule.
         """
         rule = fired.rule
+        self.rules = self.rules[: self.rules.index(rule) + 1]
         return self.close("block", fired.message, rule.source, rule.id, fired.error is not None)
 
-    def over(self, source: str, name: str, text: str, limit: Limit) -> PreDecision:
+    def blocked_by_limit(self, source: str, name: str, text: str, limit: Limit) -> PreDecision:
         """
         The decision of a limit.
         """
@@ -103,7 +114,7 @@ class _Trace:
         if limit.rule is not None:
             record["rule_id"] = limit.rule.id
             record["metadata"] = {"tags": list(limit.rule.tags), **limit.rule.metadata}
-        self.records.append(record)
+        self.over.append(record)
         return self.close("block", text, source, name)
 
     def pending(self) -> PreDecision:
@@ -142,7 +153,7 @@ def decide(plan: ToolPlan, call: ToolCall, counts: Sequence[float], *, recheck: 
     trace: _Trace | None = None
     if counts[0] > plan.max_attempts:
         limit = plan.limits.max_attempts
-        yield _Trace().over("attempt_limit", "max_attempts", _attempts_text(counts[0] - 1, limit), limit)
+        yield _Trace().blocked_by_limit("attempt_limit", "max_attempts", _attempts_text(counts[0] - 1, limit), limit)
         return
     if plan.before and not recheck:
         trace = _Trace()
@@ -160,14 +171,14 @@ def decide(plan: ToolPlan, call: ToolCall, counts: Sequence[float], *, recheck: 
     # Pre rules and session rules differ only in how they are judged.  The loop is written out, without a
     # function per rule, because it is most of the time of a decision.
     rules = plan.session if recheck else plan.rules
-    for position, rule in enumerate(rules):
+    if trace is not None:
+        trace.rules = rules
+    for rule in rules:
         fired: Fired | None
         condition = rule.condition
         if condition is not None:
             try:
                 if not condition(call, None):
-                    if trace is not None:
-                        trace.records.append(rule.passed)
                     continue
                 fired = Fired(rule, rule.message(call, None))
             except Exception as error:
@@ -177,24 +188,20 @@ def decide(plan: ToolPlan, call: ToolCall, counts: Sequence[float], *, recheck: 
         else:
             fired = from_answer(rule, call, None, (yield Question(rule)))
         if fired is None:
-            if trace is not None:
-                trace.records.append(rule.passed)
             continue
         if trace is None:
-            trace = _Trace([earlier.passed for earlier in rules[:position]])
+            trace = _Trace(rules)
         if trace.decides(fired):
             yield trace.blocked_by(fired)
             return
     if plan.name_problem is not None:
         text = f"the tool name is not valid: {plan.name_problem}; call a tool by its exact name"
-        trace = trace or _Trace(plan.passed.contracts_evaluated)
-        yield trace.close("block", text, "invalid_tool_name", "tool_name")
+        yield (trace or _Trace(rules)).close("block", text, "invalid_tool_name", "tool_name")
         return
     full = counts[1] >= plan.max_tool_calls or plan.tool_limits
     over = over_limit(plan, counts) if full else None
     if over is not None:
-        trace = trace or _Trace(plan.passed.contracts_evaluated)
-        yield trace.over("operation_limit", *over)
+        yield (trace or _Trace(rules)).blocked_by_limit("operation_limit", *over)
     elif trace is None:
         yield plan.passed
     else:

@@ -7,7 +7,7 @@ output, so for write and irreversible tools every action falls back to a warning
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from typing import Any, TypeAlias
 
 from edictum.engine.decide import from_answer, judge
@@ -21,7 +21,6 @@ from edictum.tool_call import ToolCall
 SIGN = "\u26a0\ufe0f"
 
 ReviewSteps: TypeAlias = Generator[Question | PostDecision, Answer, None]
-_Judged: TypeAlias = Generator[Question | PostDecision, Answer, Fired | None]
 
 
 def review(
@@ -41,27 +40,31 @@ def review(
         A :class:`Question` for each Python rule, to be answered with ``send``; last the
         :class:`PostDecision`.
     """
-    if not plan.post and not plan.post_candidates and success:
+    result = ToolResult(value)
+    findings: _Findings | None = None
+    for position, rule in enumerate(plan.post):
+        if rule.condition is not None:
+            fired = judge(rule, call, result)
+        else:
+            fired = from_answer(rule, call, result, (yield Question(rule)))
+        if fired is None:
+            if findings is not None:
+                findings.records.append(rule.passed)
+            continue
+        if findings is None:
+            findings = _Findings(call, value, mask_secrets, [earlier.passed for earlier in plan.post[:position]])
+        findings.add(fired)
+    if findings is None and success and not plan.post_candidates:
         yield plan.reviewed
         return
-    result = ToolResult(value)
-    findings = _Findings(call, value, mask_secrets)
-    for rule in plan.post:
-        fired = yield from _judge(rule, call, result)
-        if fired is None:
-            findings.records.append(rule.passed)
-        else:
-            findings.add(fired)
+    findings = findings or _Findings(call, value, mask_secrets, plan.reviewed.contracts_evaluated)
     for rule in plan.post_candidates:
-        fired = yield from _judge(rule, call, result)
+        if rule.condition is not None:
+            fired = judge(rule, call, result)
+        else:
+            fired = from_answer(rule, call, result, (yield Question(rule)))
         findings.records.append(rule.passed if fired is None else fired.record(observed=True))
     yield findings.close(success)
-
-
-def _judge(rule: CompiledRule, call: ToolCall, result: ToolResult) -> _Judged:
-    if rule.condition is None:
-        return from_answer(rule, call, result, (yield Question(rule)))
-    return judge(rule, call, result)
 
 
 class _Findings:
@@ -69,7 +72,9 @@ class _Findings:
     What post rules found so far, and the result as they leave it.
     """
 
-    def __init__(self, call: ToolCall, value: Any, mask_secrets: Callable[[str], str]) -> None:
+    def __init__(
+        self, call: ToolCall, value: Any, mask_secrets: Callable[[str], str], passed: Iterable[Any]
+    ) -> None:
         self._call = call
         self._value = value
         self._mask_secrets = mask_secrets
@@ -79,7 +84,7 @@ class _Findings:
         self._observed: list[Fired] = []
         self._warnings: list[str] = []
         self._broken = False
-        self.records: list[Any] = []
+        self.records: list[Any] = list(passed)
 
     def add(self, fired: Fired) -> None:
         """

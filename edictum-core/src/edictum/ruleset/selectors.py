@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from math import isfinite
 from typing import Any, TypeAlias
 
+from edictum.snapshot import FrozenDict
 from edictum.tool_call import ToolCall
 
 CustomSelector: TypeAlias = Callable[[ToolCall], Any]
@@ -68,7 +69,8 @@ def walk(value: Any, path: tuple[str, ...]) -> Any:
     Follow a path through mappings; None where a step is absent or not a mapping.
     """
     for step in path:
-        if not isinstance(value, Mapping):
+        # Asked for its type first, because nearly every mapping here is a frozen one.
+        if type(value) is not FrozenDict and not isinstance(value, Mapping):
             return None
         value = value.get(step)
     return value
