@@ -96,7 +96,10 @@ class EvaluationResult:
         policy_error: Whether an enforcing rule could not be judged.
     """
 
-    __slots__ = ("block_reasons", "decision", "policy_error", "rules", "tool_name", "warn_reasons", "would_ask")
+    __slots__ = (
+        "_fired", "_judged", "_rules", "block_reasons", "decision", "policy_error", "tool_name", "warn_reasons",
+        "would_ask",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -111,11 +114,23 @@ class EvaluationResult:
     ) -> None:
         self.decision = decision
         self.tool_name = tool_name
-        self.rules = rules if rules is not None else []
         self.block_reasons = block_reasons if block_reasons is not None else []
         self.warn_reasons = warn_reasons if warn_reasons is not None else []
         self.would_ask = would_ask
         self.policy_error = policy_error
+        self._rules = rules
+        self._judged: tuple[CompiledRule, ...] = ()
+        self._fired: dict[CompiledRule, Fired] = {}
+
+    @property
+    def rules(self) -> list[RuleResult]:
+        """
+        What each rule says, in the order in which they were judged.
+        """
+        # Made when somebody asks: most callers only want the decision, and these are most of the work.
+        if self._rules is None:
+            self._rules = [_rule_result(rule, self._fired.get(rule)) for rule in self._judged]
+        return self._rules
 
     @property
     def rules_evaluated(self) -> int:
@@ -128,10 +143,16 @@ class EvaluationResult:
         """
         All attributes as plain data.
         """
-        data = {name: getattr(self, name) for name in self.__slots__}
-        data["rules"] = [rule.to_dict() for rule in self.rules]
-        data["rules_evaluated"] = self.rules_evaluated
-        return data
+        return {
+            "block_reasons": self.block_reasons,
+            "decision": self.decision,
+            "policy_error": self.policy_error,
+            "rules": [rule.to_dict() for rule in self.rules],
+            "tool_name": self.tool_name,
+            "warn_reasons": self.warn_reasons,
+            "would_ask": self.would_ask,
+            "rules_evaluated": self.rules_evaluated,
+        }
 
     def __repr__(self) -> str:
         return f"EvaluationResult(decision={self.decision!r}, tool_name={self.tool_name!r})"
@@ -154,18 +175,20 @@ def evaluate_call(
     fields = {"metadata": metadata} if metadata else EMPTY
     call = build_tool_call(plan, args, "", environment, timestamp, principal, fields)
     evaluation = EvaluationResult(decision="allow", tool_name=plan.tool_name)
+    evaluation._judged = plan.pre
     blocked = asked = False
     for rule in plan.pre:
-        fired = _judge(evaluation, rule, call, None)
-        if fired is not None and not rule.observe:
+        fired = judge(rule, call, None) if rule.condition is not None else _ask(rule, call, None)
+        if fired is not None and _count(evaluation, fired):
             evaluation.block_reasons.append(fired.message)
             asked = asked or rule.action == "ask"
             blocked = blocked or rule.action == "block"
     if output is not None:
+        evaluation._judged += plan.post
         result = ToolResult(output)
         for rule in plan.post:
-            fired = _judge(evaluation, rule, call, result)
-            if fired is not None and not rule.observe:
+            fired = judge(rule, call, result) if rule.condition is not None else _ask(rule, call, result)
+            if fired is not None and _count(evaluation, fired):
                 evaluation.warn_reasons.append(fired.message)
     evaluation.would_ask = asked and not blocked
     if blocked:
@@ -177,35 +200,32 @@ def evaluate_call(
     return evaluation
 
 
-def _judge(evaluation: EvaluationResult, rule: CompiledRule, call: ToolCall, result: ToolResult | None) -> Fired | None:
-    if rule.condition is not None:
-        fired = judge(rule, call, result)
-    else:
-        fired = from_answer(rule, call, result, _ask_function(rule, call, result))
-    if fired is None:
-        outcome = RuleResult(
-            rule_id=rule.id,
-            rule_type=rule.kind,
-            passed=True,
-            tags=rule.tags,
-            observed=rule.observe,
-            action=rule.action,
-        )
-    else:
-        failed = fired.error is not None
-        evaluation.policy_error = evaluation.policy_error or (failed and not rule.observe)
-        outcome = RuleResult(
-            rule_id=rule.id,
-            rule_type=rule.kind,
-            passed=False,
-            message=fired.message,
-            tags=rule.tags,
-            observed=rule.observe,
-            action=rule.action,
-            policy_error=failed,
-        )
-    evaluation.rules.append(outcome)
-    return fired
+def _count(evaluation: EvaluationResult, fired: Fired) -> bool:
+    """
+    Note a rule that fired, and say whether it counts.
+    """
+    evaluation._fired[fired.rule] = fired
+    if fired.rule.observe:
+        return False
+    evaluation.policy_error = evaluation.policy_error or fired.error is not None
+    return True
+
+
+def _ask(rule: CompiledRule, call: ToolCall, result: ToolResult | None) -> Fired | None:
+    return from_answer(rule, call, result, _ask_function(rule, call, result))
+
+
+def _rule_result(rule: CompiledRule, fired: Fired | None) -> RuleResult:
+    return RuleResult(
+        rule_id=rule.id,
+        rule_type=rule.kind,
+        passed=fired is None,
+        message=None if fired is None else fired.message,
+        tags=rule.tags,
+        observed=rule.observe,
+        action=rule.action,
+        policy_error=fired is not None and fired.error is not None,
+    )
 
 
 def _ask_function(rule: CompiledRule, call: ToolCall, result: ToolResult | None) -> Answer:

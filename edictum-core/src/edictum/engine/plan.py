@@ -122,8 +122,9 @@ class ToolPlan:
         shell: Whether its command is classified.
         before: Hooks before the tool.
         after: Hooks after the tool.
-        rules: Pre rules, then session rules, in declared order.
-        session: The session rules among them.
+        pre: Pre rules, in declared order.
+        session: Session rules, in declared order.
+        rules: Both, pre rules first.
         post: Post rules.
         candidates: Pre and session rules that are only measured.
         post_candidates: Post rules that are only measured.
@@ -146,8 +147,9 @@ class ToolPlan:
     shell: bool
     before: tuple[HookRegistration, ...]
     after: tuple[HookRegistration, ...]
-    rules: tuple[CompiledRule, ...]
+    pre: tuple[CompiledRule, ...]
     session: tuple[CompiledRule, ...]
+    rules: tuple[CompiledRule, ...]
     post: tuple[CompiledRule, ...]
     candidates: tuple[CompiledRule, ...]
     post_candidates: tuple[CompiledRule, ...]
@@ -160,13 +162,6 @@ class ToolPlan:
     reviewed: PostDecision
     max_attempts: int
     max_tool_calls: int
-
-    @property
-    def pre(self) -> tuple[CompiledRule, ...]:
-        """
-        The pre rules.
-        """
-        return self.rules[: len(self.rules) - len(self.session)]
 
 
 class Planner:
@@ -213,7 +208,8 @@ class Planner:
         pre = self.pre.concerning(tool_name)
         post = self.post.concerning(tool_name)
         session = tuple(rule for rule in self.session if not rule.candidate)
-        rules = (*(rule for rule in pre if not rule.candidate), *session)
+        pre_rules = tuple(rule for rule in pre if not rule.candidate)
+        rules = (*pre_rules, *session)
         post_rules = tuple(rule for rule in post if not rule.candidate)
         counters = ["attempts", "execs", f"tool:{tool_name}"]
         tool_limits = []
@@ -242,8 +238,9 @@ class Planner:
             shell=self.registry.is_shell(tool_name),
             before=tuple(hook for hook in hooks if hook.phase == "before"),
             after=tuple(hook for hook in hooks if hook.phase == "after"),
-            rules=rules,
+            pre=pre_rules,
             session=session,
+            rules=rules,
             post=post_rules,
             candidates=tuple(rule for rule in (*pre, *self.session) if rule.candidate),
             post_candidates=tuple(rule for rule in post if rule.candidate),
