@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from edictum.audit import AuditAction, AuditEvent, AuditSink, EventParts
-from edictum.clock import Clock
+from edictum.clock import Clock, SystemClock
 from edictum.engine.outcome import PostDecision, PreDecision
 from edictum.redaction import RedactionPolicy
 from edictum.session import validate_session_id
@@ -45,6 +45,7 @@ class DecisionLog:
         clock: Source of time.
 
     Attributes:
+        now: Gives the time of an event, whatever the clock does.
         failures: How many events a sink refused.
         collect: Takes an event at once; None when sinks must be awaited.
     """
@@ -54,7 +55,8 @@ class DecisionLog:
         # The usual sink of a guard without others takes events without waiting.
         self.collect = sink.collect if type(sink) is CollectingAuditSink else None
         self._redaction = redaction
-        self._now = clock.now
+        self._clock = clock
+        self.now = clock.now if type(clock) is SystemClock else self._now
         self._last_principal: tuple[Principal, dict[str, Any]] | None = None
         self.failures = 0
 
@@ -73,12 +75,10 @@ class DecisionLog:
             return False
         return True
 
-    def now(self) -> datetime:
-        """
-        Time of an event.  A broken clock blocks the call but must not lose the event that says so.
-        """
+    def _now(self) -> datetime:
+        # A broken clock blocks the call but must not lose the event that says so.
         try:
-            return self._now()
+            return self._clock.now()
         except Exception:
             return datetime.now(UTC)
 

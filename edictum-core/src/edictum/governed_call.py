@@ -119,7 +119,6 @@ class GovernedCall:
     Attributes:
         call: The frozen call; available after :meth:`begin`, also when it was blocked.
         decision: The decision; available after :meth:`begin`.
-        outcome: The outcome; available after :meth:`finish` and :meth:`fail`.
     """
 
     __slots__ = (
@@ -129,22 +128,28 @@ class GovernedCall:
         "_guard",
         "_log",
         "_plan",
+        "_post",
         "_reserved",
         "_session",
+        "_shown",
         "_stage",
         "_started",
         "_state",
+        "_success",
         "_tool_name",
+        "_violations",
         "call",
         "decision",
-        "outcome",
     )
 
     call: ToolCall
     decision: PreDecision
-    outcome: RunResult
     _log: CallLog
     _batches: Batches
+    _success: bool
+    _post: PostDecision
+    _violations: Sequence[Finding]
+    _shown: Any
 
     def __init__(
         self,
@@ -166,9 +171,25 @@ class GovernedCall:
         self._reserved = False
         self._started: float | None = None
 
+    @property
+    def outcome(self) -> RunResult:
+        """
+        The outcome; available after :meth:`finish` and :meth:`fail`.
+        """
+        post = self._post
+        return RunResult(
+            self._shown,
+            self._success,
+            self.decision,
+            post.warnings,
+            self._violations,
+            post.output_suppressed,
+            self._log,
+        )
+
     # --- for asynchronous callers ---------------------------------------------------------------
 
-    async def run(self, tool: Callable[..., Any], *, in_thread: bool = False) -> RunResult:
+    async def run(self, tool: Callable[..., Any], *, in_thread: bool = False) -> Any:
         """
         Take a tool through all steps.
 
@@ -176,9 +197,12 @@ class GovernedCall:
             tool: Called with the arguments as keywords; may be asynchronous.
             in_thread: Run a synchronous tool in a worker thread.
 
+        Returns:
+            What the agent may see of the tool's result.
+
         Raises:
             EdictumDenied: The tool must not run.
-            EdictumToolError: The tool raised; its exception is the cause.
+            EdictumToolError: The tool failed; what it raised is the cause.
         """
         # Without coroutines for begin and finish: nearly always there is nothing to await in them.
         steps = self._way_to_tool()
@@ -203,7 +227,9 @@ class GovernedCall:
         step = next(steps, None)
         if step is not None:
             await _walk(steps, step)
-        return self.outcome
+        if not self._success:
+            raise EdictumToolError(self._shown)
+        return self._shown
 
     async def begin(self) -> PreDecision:
         """
@@ -252,29 +278,33 @@ class GovernedCall:
         step = next(steps, None)
         if step is not None:
             await _walk(steps, step)
-        return EdictumToolError(self.outcome.result)
+        return EdictumToolError(self._shown)
 
     async def abandon(self) -> None:
         """
         Say that an allowed tool was never started; its place under the limits is given back.
         """
-        self._expect("allowed")
+        if self._stage != "allowed":
+            raise self._misused("allowed")
         self._stage = "done"
         await self._give_back()
 
     # --- the way to the tool --------------------------------------------------------------------
 
     def _way_to_tool(self) -> Steps:
-        self._expect("new")
+        if self._stage != "new":
+            raise self._misused("new")
         self._stage = "blocked"
         try:
             try:
-                yield from self._pass_all_checks()
-            except Refusal as refusal:
-                yield from self._refuse(refusal)
+                refusal = yield from self._pass_all_checks()
+            except Refusal as raised:
+                refusal = raised
             except Exception as error:
                 logger.exception("governing a call of tool %r failed", self._tool_name)
-                yield from self._refuse(by_internal_error(error))
+                refusal = by_internal_error(error)
+            if refusal is not None:
+                yield from self._refuse(refusal)
         except BaseException:
             if self._reserved:
                 yield self._give_back()
@@ -282,9 +312,15 @@ class GovernedCall:
         self._stage = "allowed"
         self._started = self._monotonic()
 
-    def _pass_all_checks(self) -> Steps:
+    def _pass_all_checks(self) -> Generator[Awaitable[Any], Any, Refusal | None]:
         """
-        The way of a call that may run; every other end is a :class:`Refusal`.
+        The way of a call that may run.
+
+        Returns:
+            Why it must not run; None when it may.
+
+        Raises:
+            Refusal: Likewise, from a step further down.
         """
         guard, state, plan, session = self._guard, self._state, self._plan, self._session
         call = self._build()
@@ -311,18 +347,16 @@ class GovernedCall:
             decision = self.decision
         if decision.observed_rules:
             yield from self._log_observed(decision)
-        if decision.action == "block":
-            raise by_decision(decision)
         asked = decision.action == "pending_approval"
+        if decision.action == "block" or (asked and state.mode == "observe"):
+            return by_decision(decision)
         if asked:
-            if state.mode == "observe":
-                raise by_decision(decision)
             yield self._ask(call, decision)
         pending = self._reserve()
         if pending is not None:
             yield pending
         if not unchanged(self._args, call.args, strict=asked):
-            raise by_changed_args(decision)
+            return by_changed_args(decision)
         foreign = asked or bool(decision.observe_results)
         if not asked:
             pending = log.allowed(decision)
@@ -330,7 +364,7 @@ class GovernedCall:
                 foreign = True
                 taken = yield pending
                 if not taken and guard._audit_failure == "block" and state.mode == "enforce":
-                    raise by_unwritten_log(decision)
+                    return by_unwritten_log(decision)
         if decision.observe_results:
             yield from self._log_candidates("allow")
         if guard._on_allow is not None:
@@ -338,7 +372,8 @@ class GovernedCall:
             foreign = True
         # Sinks and callbacks had their chance to write to the arguments.
         if foreign and not unchanged(self._args, call.args, strict=False):
-            raise by_changed_args(decision)
+            return by_changed_args(decision)
+        return None
 
     def _build(self) -> ToolCall:
         """
@@ -434,9 +469,9 @@ class GovernedCall:
         observing = state.mode == "observe"
         if self._reserved and not observing:
             yield self._give_back()
-        metadata = dict(refusal.metadata)
+        metadata = refusal.metadata
         if refusal.detail is not None:
-            metadata["error_detail"] = refusal.detail
+            metadata = {**metadata, "error_detail": refusal.detail}
         pending = self._log.write(
             AuditAction.CALL_WOULD_DENY if observing else refusal.action,
             decision=refusal.decision,
@@ -527,7 +562,8 @@ class GovernedCall:
     # --- the way back ---------------------------------------------------------------------------
 
     def _way_back(self, value: Any, error: BaseException | None) -> Steps:
-        self._expect("allowed")
+        if self._stage != "allowed":
+            raise self._misused("allowed")
         self._stage = "done"
         guard, plan = self._guard, self._plan
         now = self._monotonic()
@@ -572,9 +608,7 @@ class GovernedCall:
         if not post.postconditions_passed:
             violations = build_findings(post)
             shown = guard._tell_violations(PostCallResult(shown, False, list(violations), post.output_suppressed))
-        self.outcome = RunResult(
-            shown, success, self.decision, post.warnings, violations, post.output_suppressed, self._log
-        )
+        self._success, self._post, self._violations, self._shown = success, post, violations, shown
 
     def _settle(self, success: bool) -> Awaitable[Any] | None:
         """
@@ -622,9 +656,8 @@ class GovernedCall:
             logger.exception("the clock failed; durations are not known")
             return None
 
-    def _expect(self, stage: Stage) -> None:
-        if self._stage != stage:
-            raise RuntimeError(f"this call is {self._stage!r}; the step needs it to be {stage!r}")
+    def _misused(self, needed: Stage) -> RuntimeError:
+        return RuntimeError(f"this call is {self._stage!r}; the step needs it to be {needed!r}")
 
 
 class SyncCall(GovernedCall):
@@ -653,7 +686,7 @@ class SyncCall(GovernedCall):
         See :meth:`GovernedCall.fail`.
         """
         _walk_sync(self._way_back(None, error))
-        return EdictumToolError(self.outcome.result)
+        return EdictumToolError(self._shown)
 
 
 def _text(value: object) -> str:

@@ -323,7 +323,7 @@ class Edictum:
             ValueError: The session id is not valid.
         """
         call = GovernedCall(self, tool_name, args, session_id, call_fields)
-        return (await call.run(tool_callable, in_thread=run_in_thread)).unwrap()
+        return await call.run(tool_callable, in_thread=run_in_thread)
 
     async def run_detailed(
         self,
@@ -343,9 +343,8 @@ class Edictum:
             EdictumToolError: The tool failed.
         """
         call = GovernedCall(self, tool_name, args, session_id, call_fields)
-        outcome = await call.run(tool_callable, in_thread=run_in_thread)
-        outcome.unwrap()
-        return outcome
+        await call.run(tool_callable, in_thread=run_in_thread)
+        return call.outcome
 
     def run_sync(
         self,

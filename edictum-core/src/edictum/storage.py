@@ -13,7 +13,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from math import inf
-from typing import Any, Protocol, TypeAlias, cast, runtime_checkable
+from typing import Protocol, TypeAlias, cast, runtime_checkable
 from weakref import WeakValueDictionary
 
 from edictum.locks import KeyedLocks
@@ -181,9 +181,13 @@ class MemoryBackend:
         Store a value; numeric text given for a counter replaces the counter.
         """
         with self._lock:
-            data = self._use(_session_of(key)).data
-            number = None if isinstance(data.get(key, ""), str) else _as_number(value)
-            data[key] = str(value) if number is None else number
+            session = self._use(_session_of(key))
+            number = _as_number(value) if key in session.counters else None
+            if number is None:
+                session.counters.pop(key, None)
+                session.texts[key] = value
+            else:
+                session.counters[key] = number
 
     async def delete(self, key: str) -> None:
         """
@@ -192,7 +196,8 @@ class MemoryBackend:
         with self._lock:
             session = self._sessions.get(_session_of(key))
             if session is not None:
-                session.data.pop(key, None)
+                session.counters.pop(key, None)
+                session.texts.pop(key, None)
 
     async def increment(self, key: str, amount: float = 1) -> float:
         """
@@ -202,8 +207,9 @@ class MemoryBackend:
             ValueError: The key holds text that is not a number.
         """
         with self._lock:
-            data = self._use(_session_of(key)).data
-            data[key] = value = _counter(data, key) + amount
+            session = self._use(_session_of(key))
+            session.count_texts((key,))
+            session.counters[key] = value = session.counters.get(key, 0) + amount
             return value
 
     async def reserve(self, changes: Sequence[Change]) -> ReserveResult:
@@ -223,18 +229,17 @@ class MemoryBackend:
         lock.acquire()  # "with" takes twice as long, and this is asked twice for every call
         try:
             session = self._newest if batch.session_id == self._newest_id else self._use(batch.session_id)
-            data = session.data
+            if session.texts:
+                session.count_texts(batch.keys)
+            counters = session.counters
             after: list[float] = []
             for key, amount, most in batch.steps:
-                value: Any = data.get(key, 0)
-                if type(value) is str:  # a counter that was set as text
-                    value = _counter(data, key)
-                value += amount
+                value = counters.get(key, 0) + amount
                 if value > most:
-                    return ReserveResult(False, tuple(_counter(data, known) for known in batch.keys), key)
+                    return ReserveResult(False, tuple(counters.get(known, 0) for known in batch.keys), key)
                 after.append(value)
             for key, value in zip(batch.written_keys, after):  # noqa: B905  the rest only reads
-                data[key] = value
+                counters[key] = value
             if batch.limited:
                 session.live += 1
         finally:
@@ -248,8 +253,9 @@ class MemoryBackend:
         batch = _one_session(changes)
         with self._lock:
             session = self._use(batch.session_id)
+            session.count_texts(batch.keys)
             for key, amount, _ in batch.changes:
-                session.data[key] = max(0, _counter(session.data, key) - amount)
+                session.counters[key] = max(0, session.counters.get(key, 0) - amount)
             session.live = max(0, session.live - 1)
 
     async def settle(self, changes: Sequence[Change], failures: str, success: bool) -> None:
@@ -269,15 +275,17 @@ class MemoryBackend:
             if session.live:
                 session.live -= 1
             if success:
-                session.data.pop(failures, None)
+                session.counters.pop(failures, None)
+                session.texts.pop(failures, None)
             else:
-                session.data[failures] = _counter(session.data, failures) + 1
+                session.count_texts((failures,))
+                session.counters[failures] = session.counters.get(failures, 0) + 1
         finally:
             lock.release()
 
     def _peek(self, key: str) -> str | float | None:
         session = self._sessions.get(_session_of(key))
-        return None if session is None else session.data.get(key)
+        return None if session is None else session.counters.get(key, session.texts.get(key))
 
     def _use(self, session_id: str) -> _Session:
         """
@@ -303,11 +311,24 @@ class _Session:
     What the memory backend holds for one session; keys of no session share the one with an empty id.
     """
 
-    __slots__ = ("data", "live")
+    __slots__ = ("counters", "live", "texts")
 
     def __init__(self) -> None:
-        self.data: dict[str, str | float] = {}
+        self.counters: dict[str, float] = {}
+        self.texts: dict[str, str] = {}
         self.live = 0  # calls whose reservation is not settled
+
+    def count_texts(self, keys: Sequence[str]) -> None:
+        """
+        Make counters of what was set as text under these keys.
+
+        Raises:
+            ValueError: A text is not a number.
+        """
+        for key in keys:
+            if key in self.texts:
+                self.counters[key] = parse_counter(key, self.texts[key])
+                del self.texts[key]
 
 
 def _one_session(changes: Sequence[Change]) -> Batch:
@@ -315,11 +336,6 @@ def _one_session(changes: Sequence[Change]) -> Batch:
     if any(_session_of(key) != batch.session_id for key in batch.keys):
         raise ValueError("changes that are made together belong to one session")
     return batch
-
-
-def _counter(data: dict[str, str | float], key: str) -> float:
-    value = data.get(key, 0)
-    return parse_counter(key, value) if isinstance(value, str) else value
 
 
 def _session_of(key: str) -> str:
