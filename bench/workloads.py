@@ -151,7 +151,7 @@ def _write_file(rng: random.Random, number: int) -> Call:
 
 
 def _nothing(rng: random.Random, number: int) -> Call:
-    return Call("list_tickets", {"project": f"team-{rng.randrange(30)}", "page": number, "open": True})
+    return Call("list_tickets", {"project": f"team-{rng.randrange(30)}", "page": number, "state": "open"})
 
 
 def _blocked(rng: random.Random, number: int) -> Call:

@@ -287,14 +287,14 @@ class CallLog:
         return self._put((log.now(), self._fields, action, found, self.attempts, self.executions, 0, more))
 
     def _put(self, parts: EventParts) -> Awaitable[bool] | None:
-        collect = self._log.collect
-        if collect is not None:
+        log = self._log
+        if log.collect is not None:
             self.written.append(parts)
-            collect(parts)
+            log.collect(parts)
             return None
         event = AuditEvent.from_parts(parts)
         self.written.append(event)
-        return self._log.send(event)
+        return log.send(event)
 
 
 def _parent_session(call: ToolCall) -> str | None:

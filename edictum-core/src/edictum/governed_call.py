@@ -415,7 +415,10 @@ class GovernedCall:
             result = store.reserve_now(batch)
         except Exception as error:
             raise by_storage(error) from error
-        self._take(result)
+        if not result.ok:
+            raise self._over(result)
+        self._reserved = True
+        self._log.executions = result.values[0]
         return None
 
     async def _reserve_later(self, batch: Batch) -> None:
@@ -423,16 +426,16 @@ class GovernedCall:
             result = await self._session.store.reserve(batch.changes)
         except Exception as error:
             raise by_storage(error) from error
-        self._take(result)
-
-    def _take(self, result: ReserveResult) -> None:
+        if not result.ok:
+            raise self._over(result)
+        self._reserved = True
         self._log.executions = result.values[0]
-        if result.ok:
-            self._reserved = True
-            return
+
+    def _over(self, result: ReserveResult) -> Refusal:
+        self._log.executions = result.values[0]
         over = over_limit(self._plan, (0, *result.values))
         name, text = over[:2] if over else ("max_tool_calls", "The session has reached its limit.")
-        raise Refusal("operation_limit", name, text, decision=self.decision)
+        return Refusal("operation_limit", name, text, decision=self.decision)
 
     async def _ask(self, call: ToolCall, decision: PreDecision) -> None:
         """

@@ -87,7 +87,7 @@ class RedactionPolicy:
         EdictumConfigError: A custom pattern does not compile, or names were given as one string.
     """
 
-    __slots__ = ("_custom", "_detect", "_keys", "_plain_keys", "_safe", "_sensitive")
+    __slots__ = ("_custom", "_detect", "_keys", "_plain_keys", "_quick", "_safe", "_sensitive")
 
     def __init__(
         self,
@@ -100,6 +100,7 @@ class RedactionPolicy:
         self._safe = SAFE_KEYS | _names("safe_compound_keys", safe_compound_keys)
         self._custom = tuple(_custom_pattern(*pair) for pair in custom_patterns or ())
         self._detect = detect_secret_values
+        self._quick = detect_secret_values and not self._custom  # whether a sign of a secret tells enough
         self._keys: dict[Any, bool] = {}
         self._plain_keys: set[str] = set()  # the short ones that are not sensitive
 
@@ -253,7 +254,7 @@ class RedactionPolicy:
 
         The size is estimated on the way, without escapes of JSON; :meth:`cap_payload` measures exactly.
         """
-        if self._detect and not self._custom and self._nothing_to_hide(args):
+        if self._quick and self._nothing_to_hide(args):
             # Nearly every call has nothing to hide.  A read-only copy is shared rather than copied again.
             return args if type(args) is FrozenDict else dict(args)
         try:

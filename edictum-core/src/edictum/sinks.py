@@ -16,7 +16,6 @@ import weakref
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
-from itertools import islice
 from typing import TYPE_CHECKING
 
 from edictum.audit import AuditAction, AuditEvent, AuditSink, EventParts, to_json_line
@@ -42,15 +41,16 @@ class CollectingAuditSink:
         ValueError: ``max_events`` is below 1.
     """
 
-    __slots__ = ("_events", "_lock", "_total")
+    __slots__ = ("_dropped", "_events", "_lock", "_max_events")
 
     def __init__(self, max_events: int = 50_000) -> None:
         if max_events < 1:
             raise ValueError(f"max_events is {max_events}; a collecting sink holds at least 1 event")
         # Parts until somebody reads them: most events of a guard without other sinks are never read.
-        self._events: deque[AuditEvent | EventParts] = deque(maxlen=max_events)
-        self._total = 0
-        self._lock = threading.Lock()
+        self._events: deque[AuditEvent | EventParts] = deque()
+        self._max_events = max_events
+        self._dropped = 0  # how many came before the oldest one held
+        self._lock = threading.Lock()  # not needed to append, which a deque does in one step
 
     async def emit(self, event: AuditEvent) -> None:
         """
@@ -62,13 +62,11 @@ class CollectingAuditSink:
         """
         :meth:`emit` for callers that need not wait.
         """
-        lock = self._lock
-        lock.acquire()  # "with" takes twice as long, and every call writes two events
-        try:
-            self._events.append(event)
-            self._total += 1
-        finally:
-            lock.release()
+        events = self._events
+        events.append(event)
+        if len(events) > self._max_events:
+            with self._lock:
+                self._drop(self._max_events)
 
     @property
     def events(self) -> list[AuditEvent]:
@@ -82,7 +80,8 @@ class CollectingAuditSink:
         """
         A point in time for :meth:`since_mark`: how many events were ever emitted.
         """
-        return self._total
+        with self._lock:
+            return self._dropped + len(self._events)
 
     def since_mark(self, mark: int) -> list[AuditEvent]:
         """
@@ -99,10 +98,10 @@ class CollectingAuditSink:
             ValueError: The mark is negative or lies in the future, so it is not from this sink.
         """
         with self._lock:
-            total = self._total
+            dropped = self._dropped
+            total = dropped + len(self._events)
             if not 0 <= mark <= total:
                 raise ValueError(f"mark {mark} is not from this sink, which has seen {total} events")
-            dropped = total - len(self._events)
             if mark < dropped:
                 raise MarkEvictedError(
                     f"events {mark} to {dropped - 1} are no longer held; read more often, or raise max_events"
@@ -139,13 +138,16 @@ class CollectingAuditSink:
         Forget the events held.  Marks taken before count as evicted, because the total goes on.
         """
         with self._lock:
-            self._events.clear()
+            self._drop(0)
+
+    def _drop(self, keep: int) -> None:
+        while len(self._events) > keep:
+            self._events.popleft()
+            self._dropped += 1
 
     def _read(self, start: int) -> list[AuditEvent]:
-        events = [
-            event if isinstance(event, AuditEvent) else AuditEvent.from_parts(event)
-            for event in islice(self._events, start, None)
-        ]
+        held = list(self._events)[start:]  # copied in one step, because others may append meanwhile
+        events = [event if isinstance(event, AuditEvent) else AuditEvent.from_parts(event) for event in held]
         for at, event in enumerate(events, start):
             self._events[at] = event
         return events

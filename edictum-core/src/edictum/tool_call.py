@@ -266,10 +266,10 @@ def build_tool_call(
     elif tool.tool_name in FILE_TOOLS:
         draft.file_path = _first_path(frozen)
     for name, value in fields.items():
+        if name == "principal":
+            continue
         if name == "metadata":
             draft.metadata = freeze_args(value or {}, notes)
-        elif name == "principal":
-            continue
         elif name not in _PLAIN_FIELDS:
             raise TypeError(f"a tool call has no field {name!r}")
         elif value is not None:
