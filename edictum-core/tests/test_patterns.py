@@ -19,6 +19,8 @@ from edictum.ruleset.patterns import (
     TextTooLong,
     admit,
 )
+from edictum.ruleset.patterns.borders import find_border
+from edictum.ruleset.patterns.tree import parse
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -300,6 +302,72 @@ def test_refusal_cost_of_a_large_pattern_is_bounded() -> None:
     """Thousands of loops or branches are refused by size, before their combinations are looked at."""
     with pytest.raises(PatternRefused, match="too large"):
         admit(r"\d+\s" * 1900)
+
+
+# --- patterns with a border -------------------------------------------------------------------------
+
+_EMAIL = r"\b[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+\.[A-Za-z]{2,}\b"
+
+
+@pytest.mark.parametrize(
+    ("source", "char"),
+    [(_EMAIL, "@"), (r"\w+=\w+", "="), (r"(?i)[a-z]+@(?:[a-z]|\d)+", "@"), (r"\w+ \w+;\d", " "), (r"\B-x", "-")],
+)
+def test_find_border_character_that_nothing_else_reads_is_found(source: str, char: str) -> None:
+    border = find_border(parse(source))
+    assert border is not None
+    assert border.char == char
+
+
+@pytest.mark.parametrize(
+    "source",
+    [r"\S+@\w+", r"a@b@c", r"\w+@(?=.*x)y", r"\w+@$", r"^\w+@\w", r"\w+@", r"\w+@\b", r"\w+(?:@\w)+", r"\w+a\w+",
+     r"(\w)@\1"],
+)  # fmt: skip
+def test_find_border_is_none_where_a_match_could_look_beyond(source: str) -> None:
+    assert find_border(parse(source)) is None
+
+
+def test_found_long_text_with_borders_is_judged() -> None:
+    """An e-mail address is searched in quadratic work, but only between the signs around it."""
+    pattern = admit(_EMAIL)
+    assert pattern.limit == QUADRATIC_MATCH_CHARS
+    assert not pattern.found("nobody wrote to anybody " * 40_000)
+    assert not pattern.found("name@host and a.b@c, " * 40_000)
+    assert pattern.found("name@host and a.b@c, " * 40_000 + "a.b@example.org")
+
+
+def test_found_long_pieces_between_borders_are_refused_when_their_work_adds_up() -> None:
+    piece = "x" * 6_000 + "@host.org-"  # has the tail, so its head is searched for
+    pattern = admit(r"[a-z]+[,;]@[a-z]+\.[a-z]{2,}")
+    assert not pattern.found(piece * 2)
+    with pytest.raises(TextTooLong):
+        pattern.found(piece * 4)
+
+
+@pytest.mark.property
+@settings(max_examples=150, deadline=None)
+@given(
+    st.sampled_from(
+        [
+            _EMAIL,
+            r"\w+=\d+",
+            r"(?i)[a-z]+@(?:[a-z]{2}|\d)+",
+            r"\B\w-\w\b",
+            r"[a-z.]+@[a-z.]+",
+            r"\b\d+ :\d*x",
+            r"(?:a|bc)*@a?\B\w",
+        ]
+    ),  # fmt: skip
+    st.lists(st.sampled_from(["@", "a", "bc", ".", "=", "-", "1", " ", ":", "x", "org", "\n", "é"]), max_size=40),
+    st.sampled_from(["", "@", "-", "=", ":", "a@", "1-"]),
+    st.sampled_from(["~", "a ", "a", "x@"]),
+)
+def test_found_between_borders_answers_as_the_standard_library(
+    source: str, parts: list[str], end: str, filler: str
+) -> None:
+    text = filler * 210 + "".join(parts) + end
+    assert admit(source).found(text) == bool(re.search(source, text))
 
 
 # --- equality with the standard library ------------------------------------------------------------

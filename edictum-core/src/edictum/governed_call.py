@@ -42,8 +42,8 @@ from edictum.refusal import (
     by_unwritten_log,
 )
 from edictum.session import Batches
-from edictum.storage import Batch, ReserveResult
 from edictum.snapshot import EMPTY, unchanged
+from edictum.storage import Batch, ReserveResult
 from edictum.tool_call import ToolCall, build_tool_call
 
 if TYPE_CHECKING:

@@ -14,7 +14,6 @@ from edictum.engine.decide import from_answer, judge
 from edictum.engine.masking import Unmaskable, mask_result
 from edictum.engine.outcome import Answer, Fired, PostDecision, Question
 from edictum.engine.plan import ToolPlan
-from edictum.ruleset.policy import CompiledRule
 from edictum.ruleset.selectors import ToolResult
 from edictum.tool_call import ToolCall
 
@@ -72,9 +71,7 @@ class _Findings:
     What post rules found so far, and the result as they leave it.
     """
 
-    def __init__(
-        self, call: ToolCall, value: Any, mask_secrets: Callable[[str], str], passed: Iterable[Any]
-    ) -> None:
+    def __init__(self, call: ToolCall, value: Any, mask_secrets: Callable[[str], str], passed: Iterable[Any]) -> None:
         self._call = call
         self._value = value
         self._mask_secrets = mask_secrets

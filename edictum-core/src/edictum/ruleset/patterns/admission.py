@@ -89,6 +89,7 @@ def admit(source: str) -> Pattern:
     # Imported here because a program that loads no pattern need not wait for the analysis.
     from re import _compiler  # type: ignore[attr-defined]
 
+    from edictum.ruleset.patterns.borders import find_border
     from edictum.ruleset.patterns.needs import trim
     from edictum.ruleset.patterns.risk import analyse
     from edictum.ruleset.patterns.search import choose_finder
@@ -101,13 +102,18 @@ def admit(source: str) -> Pattern:
         trimmed = tree if risk.has_reference else trim(tree)
         least = risk if trimmed is tree else analyse(trimmed)
         search = whole if trimmed is tree else _compiler.compile(trimmed)
+        border = None if risk.has_reference else find_border(trimmed)
+        if border is not None and not analyse(border.tail).affordable(MAX_MATCH_CHARS):
+            border = None
+        pieces = None if border is None else (border.char, _compiler.compile(border.tail[1:]))
     except (re.error, OverflowError) as error:
         raise PatternRefused(f"the pattern does not compile: {error}; correct it", source) from error
     except RecursionError as error:
         raise PatternRefused("the pattern is nested too deeply; flatten its groups", source) from error
     limit = _limit(least, _SEARCH_CHARS, source)
     replace_limit = _limit(risk, _REPLACE_CHARS, source)
-    return Pattern(source, limit, choose_finder(trimmed, search, limit, least.place_factor), whole, replace_limit)
+    found = choose_finder(trimmed, search, limit, least.place_factor, pieces)
+    return Pattern(source, limit, found, whole, replace_limit)
 
 
 def _limit(risk: Risk, choices: Iterable[int], source: str) -> int:

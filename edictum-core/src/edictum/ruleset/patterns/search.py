@@ -17,14 +17,20 @@ from edictum.ruleset.patterns.tree import anchored, begins_with_text
 
 _SHORT_TEXT = 200  # up to here one plain search is as fast as trying the places of a text
 _FREE_PLACES = 8  # places tried before their density is looked at
-_PLACE_GAP = 64  # places closer than this on average cost more than the plain search
+_PLACE_GAP = 32  # places closer than this on average cost more than the plain search
 
 _STEPS_BEYOND = 50_000_000  # units of work in a text beyond the limit: as many as in one at the limit, n * n / 2
 
 Finder = Callable[[str], bool]
 
 
-def choose_finder(tree: Any, compiled: re.Pattern[str], limit: int, place_factor: int) -> Finder:
+def choose_finder(
+    tree: Any,
+    compiled: re.Pattern[str],
+    limit: int,
+    place_factor: int,
+    border: tuple[str, re.Pattern[str]] | None = None,
+) -> Finder:
     """
     Choose the fastest way to tell whether a pattern matches somewhere in a text.
 
@@ -33,6 +39,7 @@ def choose_finder(tree: Any, compiled: re.Pattern[str], limit: int, place_factor
         compiled: The same, compiled.
         limit: Longest text that is searched whatever it holds.
         place_factor: See `Risk`; with it a longer text is searched if few matches can begin in it.
+        border: See `Border`: the character, and the compiled tail, whose work is linear.
 
     Returns:
         A function that tells it, and raises `TextTooLong` for a text beyond the limit.
@@ -45,6 +52,8 @@ def choose_finder(tree: Any, compiled: re.Pattern[str], limit: int, place_factor
     if anchored(tree, tree.state.flags):
         return _find_plainly(compiled.match, limit, beyond)
     best = literals.best()
+    if border is not None and (best is None or best[1] is None):
+        return _find_between(compiled, *border, limit)
     if best is None:
         return _find_plainly(compiled.search, limit, beyond)
     text, offset = best
@@ -131,6 +140,39 @@ def _find_at_text(compiled: re.Pattern[str], wanted: str, offset: int, limit: in
             if tried > _FREE_PLACES and tried * _PLACE_GAP > at:
                 return search(text, at - offset + 1) is not None
             at = find(wanted, at + 1)
+        return False
+
+    return found
+
+
+def _find_between(compiled: re.Pattern[str], border: str, tail: re.Pattern[str], limit: int) -> Finder:
+    """
+    Search the pieces of a text between borders, and of these only the ones with the tail behind their border.
+
+    The pieces that are searched may need as much work together as one text at the limit.
+    """
+    search, behind = compiled.search, tail.match
+
+    def found(text: str) -> bool:
+        length = len(text)
+        if length <= _SHORT_TEXT:
+            return border in text and search(text) is not None
+        if length > MAX_MATCH_CHARS:
+            raise TextTooLong(length, limit)
+        work = limit * limit
+        start = 0
+        at = text.find(border)
+        while at >= 0:
+            following = text.find(border, at + 1)
+            if behind(text, at + 1) is not None:
+                end = length if following < 0 else following + 1  # the edge of a word is seen from both sides
+                work -= (end - start) * (end - start)
+                if work < 0:
+                    raise TextTooLong(length, limit)
+                if search(text, start, end) is not None:
+                    return True
+            start = at + 1
+            at = following
         return False
 
     return found
