@@ -4,10 +4,14 @@ Time as a port, so that tests decide what time it is.
 
 from __future__ import annotations
 
+import logging
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
 from typing import Protocol
+
+logger = logging.getLogger(__name__)
 
 
 class Clock(Protocol):
@@ -24,6 +28,23 @@ class Clock(Protocol):
         """
         Seconds from an arbitrary start that never run backwards.
         """
+
+
+def careful_monotonic(clock: Clock) -> Callable[[], float | None]:
+    """
+    The clock's ``monotonic``, with None instead of an exception: a broken clock costs durations, not calls.
+    """
+    if type(clock) is SystemClock:
+        return clock.monotonic
+
+    def monotonic() -> float | None:
+        try:
+            return clock.monotonic()
+        except Exception:
+            logger.exception("the clock failed; durations are not known")
+            return None
+
+    return monotonic
 
 
 class SystemClock:

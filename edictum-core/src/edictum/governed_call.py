@@ -43,8 +43,8 @@ from edictum.refusal import (
 )
 from edictum.session import Batches
 from edictum.snapshot import EMPTY, unchanged
-from edictum.storage import Batch, ReserveResult
-from edictum.tool_call import ToolCall, build_tool_call
+from edictum.storage import Batch, NoRoom
+from edictum.tool_call import Principal, ToolCall, build_tool_call
 
 if TYPE_CHECKING:
     from edictum.guard import Edictum
@@ -129,6 +129,7 @@ class GovernedCall:
         "_log",
         "_plan",
         "_post",
+        "_principal",
         "_reserved",
         "_session",
         "_shown",
@@ -157,6 +158,7 @@ class GovernedCall:
         tool_name: str,
         args: Mapping[str, Any],
         session_id: str | None,
+        principal: Principal | None,
         fields: Mapping[str, Any],
     ) -> None:
         self._guard = guard
@@ -164,6 +166,7 @@ class GovernedCall:
         self._state = state = guard._state
         self._tool_name = tool_name
         self._args = args
+        self._principal = principal
         self._fields = fields
         self._session = guard._session_for(session_id)
         self._plan = state.planner.plan(tool_name)
@@ -310,7 +313,7 @@ class GovernedCall:
                 yield self._give_back()
             raise
         self._stage = "allowed"
-        self._started = self._monotonic()
+        self._started = self._guard._monotonic()
 
     def _pass_all_checks(self) -> Generator[Awaitable[Any], Any, Refusal | None]:
         """
@@ -329,7 +332,7 @@ class GovernedCall:
         store = session.immediate
         try:
             if store is not None:
-                counts = store.reserve_now(batches.attempt).values
+                counts = store.reserve_now(batches.attempt)
             else:
                 counts = (yield session.store.reserve(batches.attempt.changes)).values
         except Exception as error:
@@ -380,9 +383,8 @@ class GovernedCall:
         Take the snapshot that everything is judged on.
         """
         guard = self._guard
-        fields = self._fields
         try:
-            principal = fields.get("principal") if fields else None
+            principal = self._principal
             if principal is None:
                 principal = guard._principal
                 if guard._principal_resolver is not None:
@@ -394,7 +396,7 @@ class GovernedCall:
                 guard.environment,
                 guard._clock.now(),
                 principal,
-                fields,
+                self._fields,
             )
         except Exception as error:
             raise by_unreadable_call(error) from error
@@ -412,13 +414,13 @@ class GovernedCall:
         if store is None:
             return self._reserve_later(batch)
         try:
-            result = store.reserve_now(batch)
+            values = store.reserve_now(batch)
+        except NoRoom as full:
+            raise self._over(full.values) from None
         except Exception as error:
             raise by_storage(error) from error
-        if not result.ok:
-            raise self._over(result)
         self._reserved = True
-        self._log.executions = result.values[0]
+        self._log.executions = values[0]
         return None
 
     async def _reserve_later(self, batch: Batch) -> None:
@@ -427,13 +429,13 @@ class GovernedCall:
         except Exception as error:
             raise by_storage(error) from error
         if not result.ok:
-            raise self._over(result)
+            raise self._over(result.values)
         self._reserved = True
         self._log.executions = result.values[0]
 
-    def _over(self, result: ReserveResult) -> Refusal:
-        self._log.executions = result.values[0]
-        over = over_limit(self._plan, (0, *result.values))
+    def _over(self, values: Sequence[float]) -> Refusal:
+        self._log.executions = values[0]
+        over = over_limit(self._plan, (0, *values))
         name, text = over[:2] if over else ("max_tool_calls", "The session has reached its limit.")
         return Refusal("operation_limit", name, text, decision=self.decision)
 
@@ -569,7 +571,7 @@ class GovernedCall:
             raise self._misused("allowed")
         self._stage = "done"
         guard, plan = self._guard, self._plan
-        now = self._monotonic()
+        now = guard._monotonic()
         duration = 0 if now is None or self._started is None else round((now - self._started) * 1000)
         success = error is None and guard._succeeded(self._tool_name, value)
         post: Any = plan.reviewed
@@ -651,13 +653,6 @@ class GovernedCall:
         except Exception:
             # The place stays taken: stricter than needed, never looser.
             logger.exception("the reservation of a call of tool %r was not given back", self._tool_name)
-
-    def _monotonic(self) -> float | None:
-        try:
-            return self._guard._clock.monotonic()
-        except Exception:
-            logger.exception("the clock failed; durations are not known")
-            return None
 
     def _misused(self, needed: Stage) -> RuntimeError:
         return RuntimeError(f"this call is {self._stage!r}; the step needs it to be {needed!r}")

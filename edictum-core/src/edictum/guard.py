@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 from edictum.approval import ApprovalBackend
 from edictum.audit import AuditSink
-from edictum.clock import Clock, SystemClock
+from edictum.clock import Clock, SystemClock, careful_monotonic
 from edictum.decision_log import DecisionLog
 from edictum.engine.plan import Planner
 from edictum.errors import EdictumConfigError
@@ -157,6 +157,7 @@ class Edictum:
         self.audit_sink: AuditSink = with_local(self.local_sink, audit_sink)
         self._names = make_names(custom_operators, custom_selectors, env)
         self._clock: Clock = clock if clock is not None else SystemClock()
+        self._monotonic = careful_monotonic(self._clock)
         self._decision_log = DecisionLog(self.audit_sink, self.redaction, self._clock)
         self._session_id = new_call_id()
         self._sessions: OrderedDict[str, Session] = OrderedDict()
@@ -274,7 +275,13 @@ class Edictum:
     # --- running tools --------------------------------------------------------------------------
 
     def govern(
-        self, tool_name: str, args: Mapping[str, Any], *, session_id: str | None = None, **call_fields: Any
+        self,
+        tool_name: str,
+        args: Mapping[str, Any],
+        *,
+        session_id: str | None = None,
+        principal: Principal | None = None,
+        **call_fields: Any,
     ) -> GovernedCall:
         """
         Make the object that takes one call through all steps; for adapters and for tools called elsewhere.
@@ -283,13 +290,14 @@ class Edictum:
             tool_name: Name of the tool.
             args: Its arguments.
             session_id: Session that counts the call; None means the guard's own.
-            **call_fields: ``environment``, ``principal``, ``metadata`` and other fields of
+            principal: On whose behalf; None means the guard's own.
+            **call_fields: ``environment``, ``metadata`` and other fields of
                 :class:`~edictum.tool_call.ToolCall`.
 
         Raises:
             ValueError: The session id is not valid.
         """
-        return GovernedCall(self, tool_name, args, session_id, call_fields)
+        return GovernedCall(self, tool_name, args, session_id, principal, call_fields)
 
     async def run(
         self,
@@ -299,6 +307,7 @@ class Edictum:
         *,
         session_id: str | None = None,
         run_in_thread: bool = False,
+        principal: Principal | None = None,
         **call_fields: Any,
     ) -> Any:
         """
@@ -312,6 +321,7 @@ class Edictum:
             tool_callable: The tool; may be asynchronous.
             session_id: Session that counts the call; None means the guard's own.
             run_in_thread: Run a synchronous tool in a worker thread.
+            principal: On whose behalf; None means the guard's own.
             **call_fields: See :meth:`govern`.
 
         Returns:
@@ -322,7 +332,7 @@ class Edictum:
             EdictumToolError: The tool failed; its exception is the cause.
             ValueError: The session id is not valid.
         """
-        call = GovernedCall(self, tool_name, args, session_id, call_fields)
+        call = GovernedCall(self, tool_name, args, session_id, principal, call_fields)
         return await call.run(tool_callable, in_thread=run_in_thread)
 
     async def run_detailed(
@@ -333,6 +343,7 @@ class Edictum:
         *,
         session_id: str | None = None,
         run_in_thread: bool = False,
+        principal: Principal | None = None,
         **call_fields: Any,
     ) -> RunResult:
         """
@@ -342,7 +353,7 @@ class Edictum:
             EdictumDenied: The call was blocked.
             EdictumToolError: The tool failed.
         """
-        call = GovernedCall(self, tool_name, args, session_id, call_fields)
+        call = GovernedCall(self, tool_name, args, session_id, principal, call_fields)
         await call.run(tool_callable, in_thread=run_in_thread)
         return call.outcome
 
@@ -353,6 +364,7 @@ class Edictum:
         tool_callable: Callable[..., Any],
         *,
         session_id: str | None = None,
+        principal: Principal | None = None,
         **call_fields: Any,
     ) -> Any:
         """
@@ -360,7 +372,7 @@ class Edictum:
 
         A synchronous tool runs in the calling thread, an asynchronous one on edictum's background loop.
         """
-        call = SyncCall(self, tool_name, args, session_id, call_fields)
+        call = SyncCall(self, tool_name, args, session_id, principal, call_fields)
         call.begin_sync()
         try:
             result = tool_callable(**args)

@@ -87,23 +87,20 @@ class ReadOnlyProxy:
 EMPTY = FrozenDict()
 
 
-def freeze_args(args: Mapping[str, Any], notes: list[str]) -> FrozenDict:
+def freeze_args(args: Mapping[Any, Any], notes: list[str], depth: int = 1) -> FrozenDict:
     """
     Copy the arguments of a call.
 
     Args:
         args: The caller's arguments.
         notes: Receives a sentence for each argument that could not be copied.
+        depth: How many mappings and lists there are around them, these included.
 
     Raises:
         ValueError: Nested deeper than :data:`MAX_DEPTH`, or cyclic.
     """
-    return _freeze_mapping(args, notes, 1)
-
-
-def _freeze_mapping(mapping: Mapping[Any, Any], notes: list[str], depth: int) -> FrozenDict:
     # Copied at once, then mended where a value is not plain: few are not.
-    frozen = FrozenDict(mapping)
+    frozen = FrozenDict(args)
     atoms = _ATOMS
     for value in frozen.values():
         if type(value) not in atoms:
@@ -116,7 +113,7 @@ def _freeze_mapping(mapping: Mapping[Any, Any], notes: list[str], depth: int) ->
             continue
         # The key exists, so the loop goes on undisturbed.
         if kind is dict and depth <= MAX_DEPTH:
-            _set(frozen, key, _freeze_mapping(value, notes, depth + 1))
+            _set(frozen, key, freeze_args(value, notes, depth + 1))
         else:
             _set(frozen, key, freeze(value, notes, depth))
     return frozen
@@ -143,7 +140,7 @@ def freeze(value: Any, notes: list[str], depth: int = 1) -> Any:
         raise ValueError(f"arguments are nested deeper than {MAX_DEPTH} levels or refer to themselves")
     depth += 1
     if isinstance(value, Mapping):
-        return _freeze_mapping(value, notes, depth)
+        return freeze_args(value, notes, depth)
     if isinstance(value, list):
         return FrozenList([freeze(item, notes, depth) for item in value])
     if kind is tuple:

@@ -69,6 +69,21 @@ class ReserveResult:
         self.failed_key = failed_key
 
 
+class NoRoom(Exception):  # noqa: N818  an answer, not a malfunction
+    """
+    A limit leaves no room for a reservation, of which nothing was made.
+
+    Attributes:
+        values: The counters in the order of the changes.
+        key: The first key whose limit left no room.
+    """
+
+    def __init__(self, values: tuple[float, ...], key: str) -> None:
+        super().__init__(f"{key!r} has reached its limit")
+        self.values = values
+        self.key = key
+
+
 @runtime_checkable
 class ReservingBackend(StorageBackend, Protocol):
     """
@@ -127,9 +142,12 @@ class ImmediateBackend(ReservingBackend, Protocol):
     A backend that never waits and therefore offers the same steps as plain functions.
     """
 
-    def reserve_now(self, batch: Batch) -> ReserveResult:
+    def reserve_now(self, batch: Batch) -> tuple[float, ...]:
         """
-        See :meth:`ReservingBackend.reserve`.
+        Apply the changes and return the new values in their order; see :meth:`ReservingBackend.reserve`.
+
+        Raises:
+            NoRoom: A limit leaves no room; nothing was changed.
         """
 
     def settle_now(self, batch: Batch, failures: str, success: bool) -> None:
@@ -219,11 +237,18 @@ class MemoryBackend:
         Raises:
             ValueError: A key holds text that is not a number, or the keys belong to several sessions.
         """
-        return self.reserve_now(_one_session(changes))
+        try:
+            return ReserveResult(True, self.reserve_now(_one_session(changes)))
+        except NoRoom as full:
+            return ReserveResult(False, full.values, full.key)
 
-    def reserve_now(self, batch: Batch) -> ReserveResult:
+    def reserve_now(self, batch: Batch) -> tuple[float, ...]:
         """
         :meth:`reserve` without waiting.
+
+        Raises:
+            NoRoom: A limit leaves no room; nothing was changed.
+            ValueError: A key holds text that is not a number.
         """
         lock = self._lock
         lock.acquire()  # "with" takes twice as long, and this is asked twice for every call
@@ -236,7 +261,7 @@ class MemoryBackend:
             for key, amount, most in batch.steps:
                 value = counters.get(key, 0) + amount
                 if value > most:
-                    return ReserveResult(False, tuple(counters.get(known, 0) for known in batch.keys), key)
+                    raise NoRoom(tuple(counters.get(known, 0) for known in batch.keys), key)
                 after.append(value)
             for key, value in zip(batch.written_keys, after):  # noqa: B905  the rest only reads
                 counters[key] = value
@@ -244,7 +269,7 @@ class MemoryBackend:
                 session.live += 1
         finally:
             lock.release()
-        return ReserveResult(True, tuple(after))
+        return tuple(after)
 
     async def release(self, changes: Sequence[Change]) -> None:
         """

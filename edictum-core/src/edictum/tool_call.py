@@ -248,7 +248,7 @@ def build_tool_call(
         environment: Name of the environment.
         timestamp: When the call is made.
         principal: On whose behalf.
-        fields: Other fields of :class:`ToolCall`; None counts as not given, ``principal`` is ignored.
+        fields: Other fields of :class:`ToolCall`; None counts as not given.
 
     Raises:
         TypeError: An unknown field, or arguments that are not a mapping.
@@ -266,8 +266,6 @@ def build_tool_call(
     elif tool.tool_name in FILE_TOOLS:
         draft.file_path = _first_path(frozen)
     for name, value in fields.items():
-        if name == "principal":
-            continue
         if name == "metadata":
             draft.metadata = freeze_args(value or {}, notes)
         elif name not in _PLAIN_FIELDS:
@@ -371,19 +369,19 @@ class _IdSource:
     __slots__ = ("_count", "_start")
 
     def __init__(self) -> None:
-        self._draw()
+        self._begin()
         if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=self._draw)
+            os.register_at_fork(after_in_child=self._begin)
 
-    def _draw(self) -> None:
+    def _begin(self) -> None:
         digits = os.urandom(16).hex()
         variant = "89ab"[int(digits[16], 16) & 3]
         self._start = f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-"
         # Room for 2**47 ids before the group would grow.
         self._count = itertools.count(int(digits[20:], 16) >> 1)
 
-    def __call__(self) -> str:
+    def draw(self) -> str:
         return self._start + f"{next(self._count):012x}"
 
 
-new_call_id: Callable[[], str] = _IdSource()
+new_call_id: Callable[[], str] = _IdSource().draw
