@@ -345,16 +345,18 @@ class GovernedCall:
             decision = decisions.send((yield answer(decision.subject, call, session, None)))
         next(decisions, None)  # to its end: dropping a generator halfway costs as much as the decision
         self.decision = decision
-        if plan.candidates:
-            yield from self._judge_candidates(counts)
-            decision = self.decision
-        if decision.observed_rules:
-            yield from self._log_observed(decision)
-        asked = decision.action == "pending_approval"
-        if decision.action == "block" or (asked and state.mode == "observe"):
-            return by_decision(decision)
-        if asked:
-            yield self._ask(call, decision)
+        asked = False
+        if decision is not plan.passed or plan.candidates:
+            if plan.candidates:
+                yield from self._judge_candidates(counts)
+                decision = self.decision
+            if decision.observed_rules:
+                yield from self._log_observed(decision)
+            asked = decision.action == "pending_approval"
+            if decision.action == "block" or (asked and state.mode == "observe"):
+                return by_decision(decision)
+            if asked:
+                yield self._ask(call, decision)
         pending = self._reserve()
         if pending is not None:
             yield pending

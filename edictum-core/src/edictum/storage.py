@@ -121,18 +121,15 @@ class Batch:
         keys: Their keys.
         steps: The changes, with infinity where there is no limit.
         limited: Whether there is any limit.
-        written_keys: The keys up to the last one that adds something; what only reads is written back as it is.
     """
 
-    __slots__ = ("changes", "keys", "limited", "session_id", "steps", "written_keys")
+    __slots__ = ("changes", "keys", "limited", "session_id", "steps")
 
     def __init__(self, changes: Sequence[Change]) -> None:
         self.changes = changes = tuple(changes)
         self.keys = tuple(key for key, _, _ in changes)
         self.steps = tuple((key, amount, inf if most is None else most) for key, amount, most in changes)
         self.limited = any(most is not None for _, _, most in changes)
-        last = max((at for at, change in enumerate(changes, 1) if change[1]), default=0)
-        self.written_keys = self.keys[:last]
         self.session_id = _session_of(self.keys[0]) if changes else ""
 
 
@@ -258,15 +255,21 @@ class MemoryBackend:
                 session.count_texts(batch.keys)
             counters = session.counters
             after: list[float] = []
+            if not batch.limited:
+                for key, amount, _ in batch.steps:
+                    value = counters.get(key, 0) + amount
+                    if amount:
+                        counters[key] = value
+                    after.append(value)
+                return tuple(after)
             for key, amount, most in batch.steps:
                 value = counters.get(key, 0) + amount
                 if value > most:
                     raise NoRoom(tuple(counters.get(known, 0) for known in batch.keys), key)
                 after.append(value)
-            for key, value in zip(batch.written_keys, after):  # noqa: B905  the rest only reads
+            for key, value in zip(batch.keys, after, strict=True):
                 counters[key] = value
-            if batch.limited:
-                session.live += 1
+            session.live += 1
         finally:
             lock.release()
         return tuple(after)
