@@ -20,6 +20,7 @@ from edictum import (
     OperationLimits,
     Principal,
     RedactionPolicy,
+    ToolCall,
     precondition,
 )
 from guards import (
@@ -232,6 +233,22 @@ def test_events_arguments_and_reasons_are_redacted() -> None:
     text = events_of(guard)[0].to_json()
     assert "swordfish" not in text
     assert secret not in text + raised.value.reason
+
+
+def test_events_reasons_that_come_again_are_redacted_each_time() -> None:
+    secret = "ghp_" + "a1B2" * 9
+    reasons = [f"refused because of {number}" for number in range(300)] + [f"refused, see {secret}"] * 2
+
+    @precondition("*")
+    def refuse(call: ToolCall) -> Decision:
+        return Decision.fail(call.args["why"])
+
+    guard = guard_of(rules=[refuse], limits=OperationLimits(max_attempts=1_000))
+    for reason in (*reasons, *reasons):
+        with pytest.raises(EdictumDenied):
+            run(guard, Tool("text"), {"why": reason})
+    logged = [event.reason for event in events_of(guard)]
+    assert logged == [reason.replace(secret, "[REDACTED]") for reason in (*reasons, *reasons)]
 
 
 @pytest.mark.fault

@@ -33,6 +33,18 @@ def message(template: str, args: Any = None, *, tool: str = "tool", output: Any 
 # --- what is filled in ---------------------------------------------------------------------------
 
 
+def test_message_of_the_tool_name_follows_the_tool_however_many_there_are() -> None:
+    guard = Edictum.from_bundle_dict(
+        ruleset(
+            pre(ALWAYS, message="not {tool.name}: {args.path}"),
+            pre(ALWAYS, message="not {tool.name}", rule_id="second"),
+        )
+    )
+    for number in (*range(200), 0, 199):
+        reasons = guard.evaluate(f"tool_{number}", {"path": number}).block_reasons
+        assert reasons == [f"not tool_{number}: {number}", f"not tool_{number}"]
+
+
 @pytest.mark.parametrize(
     ("template", "expected"),
     [

@@ -79,11 +79,13 @@ def canonical_action(value: AuditAction | str) -> str:
     return _CANONICAL.get(action, str(action))
 
 
-EventParts: TypeAlias = tuple[datetime, tuple[Any, ...], AuditAction, Any, float, float, int, dict[str, Any] | None]
+EventParts: TypeAlias = tuple[
+    datetime | float, tuple[Any, ...], AuditAction, Any, float, float, int, dict[str, Any] | None
+]
 """
-An event that nobody has read yet: time; what all events of a call share (the fields from ``run_id`` to
-``principal``, then mode, policy version and metadata); action; records of rules; attempts; executions;
-duration; and the other fields by name.
+An event that nobody has read yet: time, or seconds since 1970; what all events of a call share (the fields
+from ``run_id`` to ``principal``, then mode, policy version and metadata); action; records of rules; attempts;
+executions; duration; and the other fields by name.
 """
 
 
@@ -171,7 +173,8 @@ class AuditEvent:
         """
         Build the event from what a guard noted about it.
         """
-        timestamp, call, action, records, attempts, executions, duration_ms, more = parts
+        moment, call, action, records, attempts, executions, duration_ms, more = parts
+        timestamp = datetime.fromtimestamp(moment, UTC) if isinstance(moment, float) else moment
         event = cls(SCHEMA_VERSION, timestamp, *call[:11], action)  # type: ignore[call-arg]
         # What follows ``principal`` among the shared facts.
         event.mode, event.policy_version, event.metadata = call[11:]

@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Awaitable, Mapping, Sequence
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -24,12 +25,14 @@ logger = logging.getLogger(__name__)
 MAX_REASON = 1_000
 MAX_RECORDS = 100
 MAX_RECORD_CHARS = 12_000
+MAX_CLEAN_TEXTS = 256
 FEW_RECORDS = 8  # messages of so few are small by their own limit
 
 NO_RECORDS = FrozenList()
 
 _NOTHING: Mapping[str, Any] = {}
 _NO_TEXTS: Mapping[str, str] = {}
+_FREE_TEXTS = frozenset(("message", "reason", "error_detail"))
 
 
 class DecisionLog:
@@ -45,7 +48,7 @@ class DecisionLog:
         clock: Source of time.
 
     Attributes:
-        now: Gives the time of an event, whatever the clock does.
+        moment: Gives the time of an event for :data:`EventParts`, whatever the clock does.
         failures: How many events a sink refused.
         collect: Takes an event at once; None when sinks must be awaited.
     """
@@ -56,7 +59,10 @@ class DecisionLog:
         self.collect = sink.collect if type(sink) is CollectingAuditSink else None
         self._redaction = redaction
         self._clock = clock
-        self.now = clock.now if type(clock) is SystemClock else self._now
+        # Seconds, because a datetime takes as long to make as a rule to judge.
+        self.moment: Callable[[], datetime | float] = time.time if type(clock) is SystemClock else self.now
+        # The same few messages come again and again; what holds a secret is not kept.
+        self._clean_texts: set[str] = set()
         self._last_principal: tuple[Principal, dict[str, Any]] | None = None
         self.failures = 0
 
@@ -75,8 +81,10 @@ class DecisionLog:
             return False
         return True
 
-    def _now(self) -> datetime:
-        # A broken clock blocks the call but must not lose the event that says so.
+    def now(self) -> datetime:
+        """
+        The time, also when the clock is broken: that blocks the call but must not lose the event that says so.
+        """
         try:
             return self._clock.now()
         except Exception:
@@ -110,11 +118,18 @@ class DecisionLog:
         """
         Free text as it may be logged.
         """
+        if text in self._clean_texts:
+            return text
         try:
-            return self._redaction.redact_text(text, MAX_REASON)
+            shown = self._redaction.redact_text(text, MAX_REASON)
         except Exception:
             logger.exception("redaction failed; a text is withheld")
             return "[REDACTED]"
+        if shown == text:
+            if len(self._clean_texts) >= MAX_CLEAN_TEXTS:
+                self._clean_texts.clear()
+            self._clean_texts.add(text)
+        return shown
 
     def records(self, records: Sequence[Any], known: Mapping[str, str] = _NO_TEXTS) -> list[Any]:
         """
@@ -131,8 +146,8 @@ class DecisionLog:
         for record in records[:MAX_RECORDS]:
             if type(record) is not FrozenDict:
                 record = dict(record)
-                for name in ("message", "reason", "error_detail"):
-                    text = record.get(name)
+                for name in _FREE_TEXTS & record.keys():
+                    text = record[name]
                     if text is not None:
                         record[name] = known.get(text) or self.text(text)
                 metadata = record.get("metadata")
@@ -219,7 +234,7 @@ class CallLog:
         if not decision.clean:
             records = log.records(records)
         return self._put(
-            (log.now(), self._fields, AuditAction.CALL_ALLOWED, records, self.attempts, self.executions, 0, more)
+            (log.moment(), self._fields, AuditAction.CALL_ALLOWED, records, self.attempts, self.executions, 0, more)
         )
 
     def ended(self, post: PostDecision, duration_ms: int, error: str | None) -> Awaitable[bool] | None:
@@ -240,7 +255,8 @@ class CallLog:
         if error is not None:
             action = AuditAction.CALL_FAILED
             more = {**(more or {}), "error": log.text(error)}
-        return self._put((log.now(), self._fields, action, records, self.attempts, self.executions, duration_ms, more))
+        moment = log.moment()
+        return self._put((moment, self._fields, action, records, self.attempts, self.executions, duration_ms, more))
 
     def write(
         self,
@@ -284,7 +300,7 @@ class CallLog:
             more["mode"] = "observe"
             more["observed_action"] = observed
         found = log.records(records, known) if records else NO_RECORDS
-        return self._put((log.now(), self._fields, action, found, self.attempts, self.executions, 0, more))
+        return self._put((log.moment(), self._fields, action, found, self.attempts, self.executions, 0, more))
 
     def _put(self, parts: EventParts) -> Awaitable[bool] | None:
         log = self._log

@@ -306,12 +306,13 @@ class GovernedCall:
             except Exception as error:
                 logger.exception("governing a call of tool %r failed", self._tool_name)
                 refusal = by_internal_error(error)
-            if refusal is not None:
-                yield from self._refuse(refusal)
+            denied = None if refusal is None else (yield from self._refuse(refusal))
         except BaseException:
             if self._reserved:
                 yield self._give_back()
             raise
+        if denied is not None:
+            raise denied
         self._stage = "allowed"
         self._started = self._guard._monotonic()
 
@@ -462,9 +463,12 @@ class GovernedCall:
 
     # --- refusal and observation ----------------------------------------------------------------
 
-    def _refuse(self, refusal: Refusal) -> Steps:
+    def _refuse(self, refusal: Refusal) -> Generator[Awaitable[Any], Any, EdictumDenied | None]:
         """
         Block the call; in observe mode only say that it would have been blocked.
+
+        Returns:
+            What to raise; None in observe mode.
         """
         guard, state = self._guard, self._state
         if not hasattr(self, "call"):
@@ -504,7 +508,7 @@ class GovernedCall:
             )
         if not observing:
             guard._tell_blocked(self.call, refusal.reason, refusal.name)
-            raise EdictumDenied(refusal.reason, refusal.source, refusal.name)
+            return EdictumDenied(refusal.reason, refusal.source, refusal.name)
         guard._tell_would_block(self.call, refusal.reason, refusal.name)
         if not self._reserved and hasattr(self, "_batches"):
             try:
@@ -514,6 +518,7 @@ class GovernedCall:
             except Refusal as error:
                 # Observing never stops a call; the log has said already what is wrong.
                 logger.warning("observe mode: an execution was not counted: %s", error.detail)
+        return None
 
     def _unreadable_call(self) -> ToolCall:
         """

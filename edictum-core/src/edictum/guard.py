@@ -45,6 +45,7 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 MAX_SESSIONS_HELD = 1_024
+_FAILURES = ("error:", "fatal:")  # how the text of a failed tool begins
 
 PrincipalResolver = Callable[[str, Mapping[str, Any]], Principal | None]
 
@@ -604,9 +605,11 @@ class Edictum:
 
     def _succeeded(self, tool_name: str, result: Any) -> bool:
         try:
-            if self._success_check is None:
-                return looks_successful(result)
-            return bool(self._success_check(tool_name, result))
+            if self._success_check is not None:
+                return bool(self._success_check(tool_name, result))
+            if type(result) is str:
+                return not result[:7].lower().startswith(_FAILURES)
+            return looks_successful(result)
         except Exception:
             logger.exception("whether tool %r succeeded cannot be told; the call counts as failed", tool_name)
             return False
@@ -723,8 +726,7 @@ def looks_successful(result: Any) -> bool:
     case.
     """
     if isinstance(result, str):
-        start = result[:7].lower()
-        return not start.startswith(("error:", "fatal:"))
+        return not result[:7].lower().startswith(_FAILURES)
     if isinstance(result, Mapping):
         return not result.get("is_error")
     return True

@@ -147,6 +147,9 @@ class RedactionPolicy:
             max_length: Longest result; a longer one ends in ``...``.  None for no shortening.
         """
         if max_length is not None:
+            if self._quick and len(text) <= max_length:
+                masked = mask_credentials(text, self.is_sensitive_key)
+                return masked if len(masked) <= max_length else self._cut(masked, max_length)
             return self._head(text, max_length)
         if len(text) <= _NO_LIMIT:
             return self._mask(text)
@@ -179,6 +182,8 @@ class RedactionPolicy:
         """
         Whether any part of the text, however long, would be replaced.
         """
+        if self._quick:
+            return mask_credentials(text, self.is_sensitive_key) is not text
         return self._mask(text) != text
 
     def _mask(self, text: str) -> str:

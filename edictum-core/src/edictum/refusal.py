@@ -28,6 +28,8 @@ class Refusal(Exception):  # noqa: N818  a signal between modules; users see Edi
         metadata: Further facts for the event.
     """
 
+    __slots__ = ("action", "decision", "detail", "metadata", "name", "policy_error", "reason", "source", "would")
+
     def __init__(
         self,
         source: str,
@@ -41,7 +43,6 @@ class Refusal(Exception):  # noqa: N818  a signal between modules; users see Edi
         would: str = "block",
         metadata: Mapping[str, Any] = EMPTY,
     ) -> None:
-        super().__init__(reason)
         self.source = source
         self.name = name
         self.reason = reason

@@ -101,15 +101,11 @@ def freeze_args(args: Mapping[Any, Any], notes: list[str], depth: int = 1) -> Fr
     """
     # Copied at once, then mended where a value is not plain: few are not.
     frozen = FrozenDict(args)
-    atoms = _ATOMS
-    for value in frozen.values():
-        if type(value) not in atoms:
-            break
-    else:
+    if _ATOMS.issuperset(map(type, frozen.values())):
         return frozen
     for key, value in frozen.items():
         kind = type(value)
-        if kind in atoms:
+        if kind in _ATOMS:
             continue
         # The key exists, so the loop goes on undisturbed.
         if kind is dict and depth <= MAX_DEPTH:

@@ -13,6 +13,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from math import inf
+from operator import add, gt
 from typing import Protocol, TypeAlias, cast, runtime_checkable
 from weakref import WeakValueDictionary
 
@@ -119,16 +120,22 @@ class Batch:
         changes: As given.
         session_id: The session that the keys belong to.
         keys: Their keys.
-        steps: The changes, with infinity where there is no limit.
+        zeros: What a counter is before it was first counted, once for each key.
+        amounts: What is added.
+        limits: The largest values allowed, infinity where there is no limit.
+        counted: Places of the keys that are changed, the others are only read.
         limited: Whether there is any limit.
     """
 
-    __slots__ = ("changes", "keys", "limited", "session_id", "steps")
+    __slots__ = ("amounts", "changes", "counted", "keys", "limited", "limits", "session_id", "zeros")
 
     def __init__(self, changes: Sequence[Change]) -> None:
         self.changes = changes = tuple(changes)
         self.keys = tuple(key for key, _, _ in changes)
-        self.steps = tuple((key, amount, inf if most is None else most) for key, amount, most in changes)
+        self.zeros = (0,) * len(changes)
+        self.amounts = tuple(amount for _, amount, _ in changes)
+        self.limits = tuple(inf if most is None else most for _, _, most in changes)
+        self.counted = tuple(place for place, amount in enumerate(self.amounts) if amount)
         self.limited = any(most is not None for _, _, most in changes)
         self.session_id = _session_of(self.keys[0]) if changes else ""
 
@@ -254,25 +261,19 @@ class MemoryBackend:
             if session.texts:
                 session.count_texts(batch.keys)
             counters = session.counters
-            after: list[float] = []
-            if not batch.limited:
-                for key, amount, _ in batch.steps:
-                    value = counters.get(key, 0) + amount
-                    if amount:
-                        counters[key] = value
-                    after.append(value)
-                return tuple(after)
-            for key, amount, most in batch.steps:
-                value = counters.get(key, 0) + amount
-                if value > most:
-                    raise NoRoom(tuple(counters.get(known, 0) for known in batch.keys), key)
-                after.append(value)
-            for key, value in zip(batch.keys, after, strict=True):
-                counters[key] = value
-            session.live += 1
+            keys = batch.keys
+            # Without a loop of its own: this is a good part of the price of a call.
+            after = tuple(map(add, map(counters.get, keys, batch.zeros), batch.amounts))
+            if batch.limited:
+                if any(map(gt, after, batch.limits)):
+                    full = next(key for key, value, most in zip(keys, after, batch.limits, strict=True) if value > most)
+                    raise NoRoom(tuple(counters.get(key, 0) for key in keys), full)
+                session.live += 1
+            for place in batch.counted:
+                counters[keys[place]] = after[place]
         finally:
             lock.release()
-        return tuple(after)
+        return after
 
     async def release(self, changes: Sequence[Change]) -> None:
         """

@@ -18,6 +18,7 @@ broken.
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 from edictum.engine.outcome import Answer, Fired, PreAction, PreDecision, Question, error_text
@@ -74,23 +75,19 @@ class _Trace:
         source: str | None = None,
         name: str | None = None,
         policy_error: bool = False,
-        **approval: Any,
     ) -> PreDecision:
         """
         The decision.
         """
-        return PreDecision(
-            action=action,
-            reason=reason,
-            decision_source=source,
-            decision_name=name,
-            hooks_evaluated=self.hooks,
-            contracts_evaluated=[self.fired.get(rule, rule.passed) for rule in self.rules] + self.over,
-            observed=bool(self.observed),
-            policy_error=policy_error,
-            observed_rules=tuple(self.observed),
-            **approval,
-        )
+        records: list[Any] = [rule.passed for rule in self.rules]
+        for rule, record in self.fired.items():
+            records[self.rules.index(rule)] = record
+        decision = PreDecision(action, reason, source, name, self.hooks, records + self.over)
+        decision.policy_error = policy_error
+        if self.observed:
+            decision.observed = True
+            decision.observed_rules = tuple(self.observed)
+        return decision
 
     def blocked_by(self, fired: Fired) -> PreDecision:
         """
@@ -123,12 +120,11 @@ class _Trace:
         """
         first = self.asking[0]
         rules = [fired.rule for fired in self.asking]
-        return self.close(
-            "pending_approval",
-            first.message,
-            first.rule.source,
-            first.rule.id,
-            first.error is not None,
+        asked = self.close(
+            "pending_approval", first.message, first.rule.source, first.rule.id, first.error is not None
+        )
+        return replace(
+            asked,
             approval_message=first.message,
             approval_timeout=min(rule.timeout for rule in rules),
             approval_timeout_action="allow" if all(rule.timeout_action == "allow" for rule in rules) else "block",
@@ -173,6 +169,7 @@ def decide(plan: ToolPlan, call: ToolCall, counts: Sequence[float], *, recheck: 
     rules = plan.session if recheck else plan.rules
     if trace is not None:
         trace.rules = rules
+    roomy = counts[1] < plan.max_tool_calls  # no limit in force is reached: each rule's own are as wide or wider
     for rule in rules:
         fired: Fired | None
         condition = rule.condition
@@ -184,6 +181,8 @@ def decide(plan: ToolPlan, call: ToolCall, counts: Sequence[float], *, recheck: 
             except Exception as error:
                 fired = unjudged(rule, call, None, error)
         elif rule.limits is not None:
+            if roomy and not rule.observe:
+                continue
             fired = judge_limits(rule, plan, counts)
         else:
             fired = from_answer(rule, call, None, (yield Question(rule)))
@@ -198,8 +197,7 @@ def decide(plan: ToolPlan, call: ToolCall, counts: Sequence[float], *, recheck: 
         text = f"the tool name is not valid: {plan.name_problem}; call a tool by its exact name"
         yield (trace or _Trace(rules)).close("block", text, "invalid_tool_name", "tool_name")
         return
-    full = counts[1] >= plan.max_tool_calls or plan.tool_limits
-    over = over_limit(plan, counts) if full else None
+    over = over_limit(plan, counts) if plan.tool_limits or not roomy else None
     if over is not None:
         yield (trace or _Trace(rules)).blocked_by_limit("operation_limit", *over)
     elif trace is None:

@@ -131,7 +131,7 @@ class Fired:
     rule: CompiledRule
     message: str
     error: str | None = None
-    metadata: Mapping[str, Any] = field(default_factory=lambda: EMPTY)
+    metadata: Mapping[str, Any] | None = None
 
     def record(self, *, observed: bool, effective_action: str | None = None) -> dict[str, Any]:
         """

@@ -17,6 +17,7 @@ from edictum.errors import ConfigProblem, EdictumConfigError
 from edictum.ruleset.operators import CustomOperator, compile_operator
 from edictum.ruleset.selectors import CustomSelector, Reader, ToolResult, compile_selector, split, walk
 from edictum.ruleset.syntax import All, Expression, Leaf, Not
+from edictum.snapshot import FrozenDict
 from edictum.tool_call import ToolCall
 
 Condition: TypeAlias = Callable[[ToolCall, ToolResult | None], bool]
@@ -110,14 +111,22 @@ def _compile_leaf(leaf: Leaf, names: Names) -> Condition:
 def _argument_leaf(path: tuple[str, ...], test: Callable[[object], bool]) -> Condition:
     # The most frequent leaf by far; fewer function calls than the general form.
     key, *below = path
+    steps = tuple(below)
     if not below:
 
         def condition(call: ToolCall, result: ToolResult | None) -> bool:
             value = call.args.get(key)
             return value is not None and test(value)
 
+    elif len(below) == 1:
+        second = below[0]
+
+        def condition(call: ToolCall, result: ToolResult | None) -> bool:
+            value = call.args.get(key)
+            value = value.get(second) if type(value) is FrozenDict else walk(value, steps)
+            return value is not None and test(value)
+
     else:
-        steps = tuple(below)
 
         def condition(call: ToolCall, result: ToolResult | None) -> bool:
             value = walk(call.args.get(key), steps)

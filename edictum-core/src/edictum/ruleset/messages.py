@@ -20,6 +20,7 @@ from edictum.tool_call import ToolCall
 
 MAX_VALUE = 200
 MAX_MESSAGE = 500
+MAX_FILLED = 64
 
 _PLACEHOLDER = re.compile(r"\{([^}]+)\}")
 
@@ -39,12 +40,14 @@ def compile_message(message: str, names: Names, redaction: RedactionPolicy) -> M
         A function of the call and the tool's result; the text has at most :data:`MAX_MESSAGE` characters.
     """
     parts: list[str | tuple[str, Reader]] = []
+    selectors: set[str] = set()
     end = 0
     for token in _PLACEHOLDER.finditer(message):
         reader = names.reader(token[1])
         if reader is not None and any(redaction.is_sensitive_key(step) for step in split(token[1])[1]):
             reader = _withheld(reader)
         if reader is not None:
+            selectors.add(token[1])
             parts += [message[end : token.start()], (token[0], reader)]
             end = token.end()
     parts.append(message[end:])
@@ -66,7 +69,24 @@ def compile_message(message: str, names: Names, redaction: RedactionPolicy) -> M
             text = str(redaction.redact_args(value))
         return shorten(escape_controls(text), MAX_VALUE)
 
-    return fill
+    return _once_per_tool(fill) if selectors == {"tool.name"} else fill
+
+
+def _once_per_tool(fill: Message) -> Message:
+    """
+    A message that depends on the name of the tool only; names come from a model, so few are remembered.
+    """
+    filled: dict[str, str] = {}
+
+    def message(call: ToolCall, result: ToolResult | None) -> str:
+        text = filled.get(call.tool_name)
+        if text is None:
+            if len(filled) >= MAX_FILLED:
+                filled.clear()
+            filled[call.tool_name] = text = fill(call, result)
+        return text
+
+    return message
 
 
 def _withheld(reader: Reader) -> Reader:
