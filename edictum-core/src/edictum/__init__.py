@@ -11,6 +11,8 @@ The names below are the public surface, together with :mod:`edictum.testing`.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from edictum.approval import ApprovalBackend, ApprovalDecision, ApprovalRequest, ApprovalStatus
 from edictum.audit import AuditAction, AuditEvent, AuditSink, canonical_action
 from edictum.builtins import deny_sensitive_reads
@@ -30,7 +32,6 @@ from edictum.guard import Edictum
 from edictum.guard_session import GuardSession
 from edictum.hooks import HookDecision, HookRegistration, HookResult
 from edictum.limits import OperationLimits
-from edictum.local_approval import LocalApprovalBackend
 from edictum.pipeline import CheckPipeline
 from edictum.redaction import RedactionPolicy
 from edictum.rules import Decision, postcondition, precondition, session_contract
@@ -39,6 +40,9 @@ from edictum.sinks import CollectingAuditSink, CompositeSink, FileAuditSink, Std
 from edictum.storage import MemoryBackend, ReserveResult, ReservingBackend, StorageBackend
 from edictum.tool_call import Principal, ToolCall, create_envelope, create_tool_call
 from edictum.tools import BashClassifier, SideEffect, ToolRegistry
+
+if TYPE_CHECKING:
+    from edictum.local_approval import LocalApprovalBackend
 
 __version__ = "0.1.0"
 
@@ -100,3 +104,12 @@ __all__ = [
     "precondition",
     "session_contract",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # Asking at a terminal is for development: an agent in production need not load it.
+    if name == "LocalApprovalBackend":
+        from edictum.local_approval import LocalApprovalBackend
+
+        return LocalApprovalBackend
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
