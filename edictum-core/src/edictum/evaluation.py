@@ -89,7 +89,6 @@ class EvaluationResult:
     Attributes:
         decision: ``block``, ``warn`` or ``allow``; ``ask`` only if the caller wanted to tell it apart.
         tool_name: The tool.
-        rules: One result for each rule that concerns the tool.
         block_reasons: Messages of rules that block or ask.
         warn_reasons: Messages of post rules.
         would_ask: Whether nothing blocks and a person would be asked.

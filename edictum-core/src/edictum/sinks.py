@@ -366,10 +366,12 @@ class FileAuditSink:
         Descriptor of the file that ``path`` names now, which another process may have replaced.
         """
         if self._fd is not None:
-            with suppress(FileNotFoundError):
+            try:
                 facts = os.stat(self._path)
-                if (facts.st_dev, facts.st_ino) == self._file_id:
-                    return self._fd
+            except FileNotFoundError:
+                facts = None
+            if facts is not None and (facts.st_dev, facts.st_ino) == self._file_id:
+                return self._fd
             self._close_file()
         return self._open_file()
 

@@ -120,9 +120,7 @@ class _Trace:
         """
         first = self.asking[0]
         rules = [fired.rule for fired in self.asking]
-        asked = self.close(
-            "pending_approval", first.message, first.rule.source, first.rule.id, first.error is not None
-        )
+        asked = self.close("pending_approval", first.message, first.rule.source, first.rule.id, first.error is not None)
         return replace(
             asked,
             approval_message=first.message,
