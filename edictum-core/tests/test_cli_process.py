@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -121,7 +122,9 @@ def test_interrupt_while_reading_exits_130(tmp_path: Path) -> None:
     pipe = tmp_path / "rules.json"
     os.mkfifo(pipe)
     command = [sys.executable, "-m", "edictum", "validate", str(pipe)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    # A shell starts its background jobs with this signal ignored, and they hand that on.
+    obey = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=obey)
     with process, pipe.open("wb"):  # opened when the command has opened the other end
         process.send_signal(signal.SIGINT)
         output = process.communicate(timeout=TIMEOUT)

@@ -71,7 +71,13 @@ def test_exported_names_are_all_public_ones() -> None:
         if not name.startswith("_") and not isinstance(value, ModuleType) and name != "annotations"
     }
     aliases = {"ContractResult"}
-    assert public - aliases == set(edictum.__all__) - {"__version__"}
+    on_demand = {"LocalApprovalBackend"}
+    assert (public - aliases) | on_demand == set(edictum.__all__) - {"__version__"}
+
+
+def test_name_that_is_not_exported_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="module 'edictum' has no attribute 'LocalApproval'"):
+        edictum.LocalApproval  # noqa: B018
 
 
 def test_published_names_are_exported() -> None:

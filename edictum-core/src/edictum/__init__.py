@@ -11,7 +11,7 @@ The names below are the public surface, together with :mod:`edictum.testing`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import typing
 
 from edictum.approval import ApprovalBackend, ApprovalDecision, ApprovalRequest, ApprovalStatus
 from edictum.audit import AuditAction, AuditEvent, AuditSink, canonical_action
@@ -41,7 +41,7 @@ from edictum.storage import MemoryBackend, ReserveResult, ReservingBackend, Stor
 from edictum.tool_call import Principal, ToolCall, create_envelope, create_tool_call
 from edictum.tools import BashClassifier, SideEffect, ToolRegistry
 
-if TYPE_CHECKING:
+if typing.TYPE_CHECKING:
     from edictum.local_approval import LocalApprovalBackend
 
 __version__ = "0.1.0"
@@ -106,7 +106,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     # Asking at a terminal is for development: an agent in production need not load it.
     if name == "LocalApprovalBackend":
         from edictum.local_approval import LocalApprovalBackend
