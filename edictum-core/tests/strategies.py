@@ -156,18 +156,36 @@ def session_rules() -> st.SearchStrategy[Data]:
 @cache
 def sandbox_rules() -> st.SearchStrategy[Data]:
     """
-    Disabled sandbox rules without ``id``; this version refuses enabled ones.
+    Sandbox rules without ``id``.
     """
-    domains = {"domains": _lists(WORDS)}
+    words, switch = _lists(WORDS), st.booleans()
+    lists = {"domains": words, "commands": words}
     inside = st.one_of(
-        st.fixed_dictionaries({"within": _lists(WORDS)}, optional={"not_within": _lists(WORDS)}),
         st.fixed_dictionaries(
-            {"allows": st.fixed_dictionaries(domains, optional={"commands": _lists(WORDS)})},
-            optional={"not_allows": st.fixed_dictionaries(domains)},
+            {"within": words},
+            optional={
+                "not_within": words, "read_within": words, "write_within": words, "base": WORDS,
+                "require_match": switch,
+            },
         ),
-    )
-    body = {"type": st.just("sandbox"), "enabled": st.just(False), "message": WORDS}
-    optional = {**_TIMEOUTS, "outside": st.sampled_from(["block", "ask", "approve"]), "mode": _HEAD["mode"]}
+        st.fixed_dictionaries({"write_within": words}, optional={"not_within": words}),
+        st.fixed_dictionaries(
+            {"allows": st.fixed_dictionaries(lists)},
+            optional={
+                "not_allows": st.fixed_dictionaries({}, optional=lists).filter(bool), "schemes": words,
+                "path_dirs": words, "allow_userinfo": switch, "block_private": switch,
+            },
+        ),
+        st.fixed_dictionaries({"allows": st.fixed_dictionaries({"commands": words})}),
+    )  # fmt: skip
+    body = {"type": st.just("sandbox"), "message": WORDS}
+    optional = {
+        **_HEAD,
+        **_TIMEOUTS,
+        "outside": st.sampled_from(["block", "ask", "approve"]),
+        "allow_pipelines": switch,
+        "strict_interpreters": switch,
+    }
     return _merged(st.fixed_dictionaries(body, optional=optional), _tool_choice(), inside)
 
 
@@ -186,7 +204,7 @@ def rules(*, sandbox: bool = False) -> st.SearchStrategy[list[Data]]:
 @cache
 def rulesets(*, sandbox: bool = False) -> st.SearchStrategy[Data]:
     """
-    Whole documents; with ``sandbox`` also disabled sandbox rules.
+    Whole documents; with ``sandbox`` also sandbox rules.
     """
     otel = st.fixed_dictionaries(
         {},

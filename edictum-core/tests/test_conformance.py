@@ -16,9 +16,9 @@ from typing import Any
 import edictum
 import pytest
 from edictum import Edictum, EdictumDenied
-from edictum.testing import AutoApprovalBackend, conformance, conformance_cases
+from edictum.testing import AutoApprovalBackend, conformance
 from edictum.testing.conformance import check_folder, main
-from edictum.testing.conformance_cases import SANDBOX_REASON, Outcome, judge
+from edictum.testing.conformance_cases import Outcome, judge
 
 SOURCE = Path(edictum.__file__).parents[1]
 BESIDE_CHECKOUT = Path(__file__).parents[3] / "shared" / "conformance" / "fixtures"
@@ -249,27 +249,15 @@ def test_environment_of_a_case_leaves_the_process_alone() -> None:
 # --- sandbox rules -------------------------------------------------------------------------------
 
 
-def test_sandbox_case_refused_for_its_rule_is_skipped() -> None:
-    given = case(ruleset(pre(), sandbox(outside="approve", timeout_effect="allow")), "denied")
+def test_sandbox_rule_of_a_case_is_judged() -> None:
+    inside = {"tool_name": "Read", "arguments": {"path": "/srv/a"}}
+    outside = {"tool_name": "Read", "arguments": {"path": "/etc/passwd"}}
+    contract = ruleset(pre(), sandbox(outside="approve", timeout_effect="allow"))
 
-    assert judge("behavioral", given) == Outcome("skipped", SANDBOX_REASON)
-
-
-def test_sandbox_case_refused_for_more_than_its_rule_fails() -> None:
-    assert judge("behavioral", case(ruleset(pre("warn"), sandbox()), "denied")).status == "failed"
-
-
-def test_sandbox_case_that_loads_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A loader that took the rule without enforcing it would let every allowed case pass."""
-    monkeypatch.setattr(conformance_cases, "_load", lambda document: Edictum())
-
-    outcome = judge("behavioral", case(ruleset(sandbox()), "allowed"))
-
-    assert outcome == Outcome("failed", "a sandbox rule was loaded, but this version does not enforce it")
-
-
-def test_sandbox_case_whose_rule_is_disabled_is_judged() -> None:
-    assert judge("behavioral", case(ruleset(pre(), sandbox(enabled=False)), "denied")) == Outcome("passed")
+    assert judge("behavioral", case(contract, "allowed") | {"envelope": inside}) == Outcome("passed")
+    asked = case(contract, "denied", approval_decision="rejected") | {"envelope": outside}
+    assert judge("behavioral", asked) == Outcome("passed")
+    assert judge("behavioral", asked | {"envelope": inside}).status == "failed"
 
 
 # --- errata --------------------------------------------------------------------------------------
@@ -342,9 +330,8 @@ def test_rejection_case_not_as_expected_fails_and_says_why(given: dict[str, Any]
 
 def test_folder_with_all_sorts_of_cases_reports_each(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     wrong = case(ruleset(pre()), "denied", command="ls\nls", expected={"message_contains": "x"}) | {"id": "wrong-001"}
-    boxed = case(ruleset(sandbox()), "denied") | {"id": "boxed-001"}
     noted = case(ruleset(pre()), "denied", command="ls") | {"id": "adv-inject-002"}
-    write(tmp_path, "deep/down/a.fixtures.yaml", RIGHT["blocked"], wrong, boxed, RIGHT["blocked"], {"id": 7})
+    write(tmp_path, "deep/down/a.fixtures.yaml", RIGHT["blocked"], wrong, RIGHT["blocked"], {"id": 7})
     write(tmp_path, "b.adversarial.yaml", noted)
     write(tmp_path, "c.rejection.yaml", rejection(ruleset(pre(), mode="lenient")))
     write(tmp_path, "d.workflow-v0.18.yaml", {"id": "wt-001"}, {"id": "wt-002"})
@@ -358,12 +345,11 @@ def test_folder_with_all_sorts_of_cases_reports_each(tmp_path: Path, capsys: pyt
         'ERRATUM adversarial adv-inject-002 (b.adversarial.yaml): E1: wants contains "$()" to find a text in which '
         "these characters are not next to each other; got allowed",
         "FAILED behavioral wrong-001 (deep/down/a.fixtures.yaml): expected denied, got allowed: ",
-        f"SKIPPED behavioral boxed-001 (deep/down/a.fixtures.yaml): {SANDBOX_REASON}",
         "FAILED behavioral case-001 (deep/down/a.fixtures.yaml): malformed case: its id occurs twice",
-        "FAILED behavioral deep/down/a.fixtures.yaml[4]: malformed case: it has no id",
+        "FAILED behavioral deep/down/a.fixtures.yaml[3]: malformed case: it has no id",
         'SKIPPED extends-inheritance the whole family, 1 cases: inheritance with "extends" arrives in the next version',
         "SKIPPED workflow-v0.18 the whole family, 2 cases: workflow gates arrive in the next version",
-        "behavioral: 1 passed, 3 failed, 1 skipped",
+        "behavioral: 1 passed, 3 failed, 0 skipped",
         "adversarial: 1 passed, 0 failed, 0 skipped",
         "rejection: 1 passed, 0 failed, 0 skipped",
         "extends-inheritance: 0 passed, 0 failed, 1 skipped",
@@ -371,7 +357,7 @@ def test_folder_with_all_sorts_of_cases_reports_each(tmp_path: Path, capsys: pyt
         "workflow-coding-guard: 0 passed, 0 failed, 0 skipped",
         "workflow-v0.18: 0 passed, 0 failed, 2 skipped",
         "workflow-adapter: 0 passed, 0 failed, 0 skipped",
-        "3 passed, 3 failed, 4 skipped",
+        "3 passed, 3 failed, 3 skipped",
     ]
     assert status == 1
 

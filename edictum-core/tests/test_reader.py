@@ -19,6 +19,7 @@ from edictum.ruleset.syntax import (
     PostRule,
     PreRule,
     Ruleset,
+    SandboxRule,
     SessionRule,
     ToolDef,
 )
@@ -119,7 +120,9 @@ def test_read_whole_document_fills_in_defaults_and_resolves_synonyms() -> None:
         },
         {**POST, "mode": "observe"},
         {**SESSION, "limits": {"max_tool_calls": 5, "max_calls_per_tool": {"Bash": 2, "x y": 1}}},
-        {**SANDBOX, "enabled": False},
+        {**SANDBOX, "outside": "approve", "timeout_effect": "allow", "allow_pipelines": True, "not_within": ["/w/x"],
+         "allows": {"commands": ["ls"], "domains": ["a"]}, "not_allows": {"domains": ["b"]}, "schemes": ["https"]},
+        {**SANDBOX, "id": "c", "enabled": False},
         {**PRE, "id": "off", "enabled": False},
         metadata={"name": "a.b-c_1", "description": ""},
         tools={"Bash": {"side_effect": "write", "idempotent": True}, "1": {"side_effect": "pure"}},
@@ -150,12 +153,17 @@ def test_read_whole_document_fills_in_defaults_and_resolves_synonyms() -> None:
                 "s", "enforce", "no", path="rules[2]", max_tool_calls=5,
                 max_calls_per_tool={"Bash": 2, "x y": 1},
             ),
+            SandboxRule(
+                "b", "enforce", "no", path="rules[3]", within=("/w",), not_within=("/w/x",), commands=("ls",),
+                domains=("a",), not_domains=("b",), outside="ask", timeout_action="allow", allow_pipelines=True,
+                schemes=("https",),
+            ),
         ),
         description="",
         tools={"Bash": ToolDef(SideEffect.WRITE, True), "1": ToolDef(SideEffect.PURE, False)},
         observability=Observability(False, "x.jsonl", {"enabled": True, "protocol": "http"}),
         observe_alongside=True,
-        disabled=("b", "off"),
+        disabled=("c", "off"),
     )  # fmt: skip
     assert expected == read_ruleset(from_mapping(data))
 
@@ -260,7 +268,12 @@ def test_document_problem_is_reported_once_with_its_path(change: Data, path: str
         (SANDBOX, "not_allows", {"domains": ["a"]}, "rules[0].not_allows", 'needs "allows"'),
         (SANDBOX, "allows", {"domain": ["a"]}, "rules[0].allows.domain", 'did you mean "domains"?'),
         (SANDBOX, "then", {}, "rules[0].then", 'unknown key "then"'),
-        (SANDBOX, "mode", "observe", "rules[0]", 'next version; disable or remove "b"'),
+        (SANDBOX, "allows", {}, "rules[0].allows", 'must list "commands" or "domains"'),
+        (SANDBOX, "schemes", ["https"], "rules[0].schemes", 'needs "allows.domains"'),
+        (SANDBOX, "block_private", True, "rules[0].block_private", 'needs "allows.domains"'),
+        (SANDBOX, "path_dirs", ["/bin"], "rules[0].path_dirs", 'needs "allows.commands"'),
+        (SANDBOX, "require_match", "yes", "rules[0].require_match", "write true or false"),
+        (SANDBOX, "base", "", "rules[0].base", "must not be empty"),
     ],
 )  # fmt: skip
 def test_rule_problem_is_reported_once_with_its_path(base: Data, where: str, value: Any, path: str, words: str) -> None:

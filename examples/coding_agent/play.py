@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import sys
 import tempfile
@@ -178,9 +179,11 @@ def main() -> int:
     log_file: Path | None = options.parse_args().log
     if log_file is None:
         log_file = Path(tempfile.mkdtemp(prefix="edictum-demo-")) / "decisions.jsonl"
+    log_file = log_file.resolve()
     with tempfile.TemporaryDirectory(prefix="edictum-demo-") as folder:
         workspace = Workspace(Path(folder).resolve())
-        problems = asyncio.run(play_all(workspace, log_file))
+        with contextlib.chdir(workspace.project):  # where an agent is started, and what "within: [.]" means
+            problems = asyncio.run(play_all(workspace, log_file))
 
     written = log_file.read_text()
     lines = [json.loads(line) for line in written.splitlines()]

@@ -24,7 +24,7 @@ class RuleResult:
 
     Attributes:
         rule_id: The rule.
-        rule_type: ``precondition`` or ``postcondition``.
+        rule_type: ``precondition``, ``sandbox`` or ``postcondition``.
         passed: Whether it lets the call pass.
         message: Its message when it does not.
         tags: Its labels.
@@ -169,14 +169,14 @@ def evaluate_call(
     ask_as: Literal["block", "ask"],
 ) -> EvaluationResult:
     """
-    Judge every pre rule and, if there is an output, every post rule; see :meth:`Edictum.evaluate`.
+    Judge every pre and sandbox rule and, if there is an output, every post rule; see :meth:`Edictum.evaluate`.
     """
     fields = {"metadata": metadata} if metadata else EMPTY
     call = build_tool_call(plan, args, "", environment, timestamp, principal, fields)
     evaluation = EvaluationResult(decision="allow", tool_name=plan.tool_name)
-    evaluation._judged = plan.pre
+    evaluation._judged = before = (*plan.pre, *plan.sandbox)
     blocked = asked = False
-    for rule in plan.pre:
+    for rule in before:
         fired = judge(rule, call, None) if rule.condition is not None else _ask(rule, call, None)
         if fired is not None and _count(evaluation, fired):
             evaluation.block_reasons.append(fired.message)

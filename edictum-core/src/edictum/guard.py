@@ -493,6 +493,12 @@ class Edictum:
         """
         return list(self._state.planner.plan(call.tool_name).post)
 
+    def get_sandbox_contracts(self, call: ToolCall) -> list[CompiledRule]:
+        """
+        Sandbox rules that concern a call.
+        """
+        return list(self._state.planner.plan(call.tool_name).sandbox)
+
     def get_session_contracts(self) -> list[CompiledRule]:
         """
         Session rules.
@@ -511,6 +517,13 @@ class Edictum:
         Candidate post rules that concern a call.
         """
         return list(self._state.planner.plan(call.tool_name).post_candidates)
+
+    def get_observe_sandbox_contracts(self, call: ToolCall) -> list[CompiledRule]:
+        """
+        Candidate sandbox rules that concern a call.
+        """
+        rules = self._state.planner.plan(call.tool_name).candidates
+        return [rule for rule in rules if rule.kind == "sandbox"]
 
     def get_observe_session_contracts(self) -> list[CompiledRule]:
         """

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from edictum.ruleset.policy import CompiledRule
     from edictum.tool_call import ToolCall
 
-_KINDS = {"precondition": "pre", "postcondition": "post", "session_contract": "session"}
+_KINDS = {"precondition": "pre", "sandbox": "sandbox", "session_contract": "session", "postcondition": "post"}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

@@ -167,7 +167,7 @@ async def _try(guard: Edictum, call: TrialCall) -> Trial:
         await backend.increment(f"s:{_SESSION_ID}:{name}", value)
     tool_call = build_call(plan, call)
     before = await pipeline.pre_execute(tool_call, Session(_SESSION_ID, backend))
-    trial = _judged_before(before, len(plan.pre), observing=guard.mode == "observe")
+    trial = _judged_before(before, len(plan.pre) + len(plan.sandbox), observing=guard.mode == "observe")
     if trial.outcome != "allow" or call.output is None:
         return trial
     after = await pipeline.post_execute(tool_call, call.output, True)

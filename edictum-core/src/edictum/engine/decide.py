@@ -6,9 +6,10 @@ The decision before a tool runs.
 1. attempts of the session against their limit
 2. before-hooks; the first refusal decides
 3. pre rules, in declared order
-4. session rules, in declared order
-5. the tool's name
-6. executions of the session, then of the tool, against their limits
+4. sandbox rules, in declared order
+5. session rules, in declared order
+6. the tool's name
+7. executions of the session, then of the tool, against their limits
 
 The first block decides.  A rule that asks does not end the search: an approval is requested only when
 nothing blocks.  Rules in observe mode are recorded and never decide.  Whatever cannot be judged counts as

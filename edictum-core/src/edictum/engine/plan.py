@@ -123,10 +123,11 @@ class ToolPlan:
         before: Hooks before the tool.
         after: Hooks after the tool.
         pre: Pre rules, in declared order.
+        sandbox: Sandbox rules, in declared order.
         session: Session rules, in declared order.
-        rules: Both, pre rules first.
+        rules: All of them: pre, sandbox, session.
         post: Post rules.
-        candidates: Pre and session rules that are only measured.
+        candidates: Pre, sandbox and session rules that are only measured.
         post_candidates: Post rules that are only measured.
         limits: The limits in force.
         tool_limits: Those that concern this tool.
@@ -148,6 +149,7 @@ class ToolPlan:
     before: tuple[HookRegistration, ...]
     after: tuple[HookRegistration, ...]
     pre: tuple[CompiledRule, ...]
+    sandbox: tuple[CompiledRule, ...]
     session: tuple[CompiledRule, ...]
     rules: tuple[CompiledRule, ...]
     post: tuple[CompiledRule, ...]
@@ -169,7 +171,7 @@ class Planner:
     Makes and keeps the plans of one immutable set of rules, hooks, tools and limits.
     """
 
-    __slots__ = ("_hooks", "_plans", "limits", "post", "pre", "registry", "session", "strict_names")
+    __slots__ = ("_hooks", "_plans", "limits", "post", "pre", "registry", "sandbox", "session", "strict_names")
 
     def __init__(
         self,
@@ -182,6 +184,7 @@ class Planner:
     ) -> None:
         rules = tuple(rules)
         self.pre = RuleTable(rule for rule in rules if rule.kind == "precondition")
+        self.sandbox = RuleTable(rule for rule in rules if rule.kind == "sandbox")
         self.post = RuleTable(rule for rule in rules if rule.kind == "postcondition")
         self.session = tuple(rule for rule in rules if rule.kind == "session_contract")
         self.registry = registry
@@ -206,10 +209,12 @@ class Planner:
         side_effect, idempotent = self.registry.classify(tool_name)
         hooks = tuple(hook for hook in self._hooks if glob_matcher(hook.tool)(tool_name))
         pre = self.pre.concerning(tool_name)
+        sandbox = self.sandbox.concerning(tool_name)
         post = self.post.concerning(tool_name)
         session = tuple(rule for rule in self.session if not rule.candidate)
         pre_rules = tuple(rule for rule in pre if not rule.candidate)
-        rules = (*pre_rules, *session)
+        sandbox_rules = tuple(rule for rule in sandbox if not rule.candidate)
+        rules = (*pre_rules, *sandbox_rules, *session)
         post_rules = tuple(rule for rule in post if not rule.candidate)
         counters = ["attempts", "execs", f"tool:{tool_name}"]
         tool_limits = []
@@ -239,10 +244,11 @@ class Planner:
             before=tuple(hook for hook in hooks if hook.phase == "before"),
             after=tuple(hook for hook in hooks if hook.phase == "after"),
             pre=pre_rules,
+            sandbox=sandbox_rules,
             session=session,
             rules=rules,
             post=post_rules,
-            candidates=tuple(rule for rule in (*pre, *self.session) if rule.candidate),
+            candidates=tuple(rule for rule in (*pre, *sandbox, *self.session) if rule.candidate),
             post_candidates=tuple(rule for rule in post if rule.candidate),
             limits=self.limits,
             tool_limits=tuple(tool_limits),

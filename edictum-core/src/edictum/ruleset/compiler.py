@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from edictum.errors import ConfigProblem, EdictumConfigError
 from edictum.redaction import RedactionPolicy
 from edictum.ruleset.expressions import Names, compile_expression
 from edictum.ruleset.messages import compile_message
 from edictum.ruleset.patterns import admit
 from edictum.ruleset.policy import YAML_SOURCES, CompiledRule, Kind, Policy, Replace
 from edictum.ruleset.selectors import split
-from edictum.ruleset.syntax import Expression, Leaf, Not, PostRule, PreRule, Rule, Ruleset, SessionRule
+from edictum.ruleset.syntax import Expression, Leaf, Not, PostRule, PreRule, Rule, Ruleset, SandboxRule, SessionRule
+from edictum.sandbox.check import Sandbox
 from edictum.snapshot import FrozenList
 
 
@@ -68,6 +70,8 @@ def _compile_rule(rule: Rule, names: Names, redaction: RedactionPolicy) -> Compi
             tags=tags,
             metadata=rule.metadata,
         )
+    if isinstance(rule, SandboxRule):
+        return _compile_sandbox(rule, names, redaction)
     kind: Kind = "precondition" if isinstance(rule, PreRule) else "postcondition"
     asking = rule if isinstance(rule, PreRule) else PreRule("", "enforce", "")
     return CompiledRule(
@@ -84,6 +88,25 @@ def _compile_rule(rule: Rule, names: Names, redaction: RedactionPolicy) -> Compi
         redactions=_redactions(rule),
         tags=tags,
         metadata=rule.metadata,
+    )
+
+
+def _compile_sandbox(rule: SandboxRule, names: Names, redaction: RedactionPolicy) -> CompiledRule:
+    try:
+        sandbox = Sandbox(rule, names.environ)
+    except ValueError as error:
+        raise EdictumConfigError.from_problems([ConfigProblem(rule.path, str(error))]) from error
+    return CompiledRule(
+        id=rule.id,
+        kind="sandbox",
+        source=YAML_SOURCES["sandbox"],
+        action=rule.outside,
+        observe=rule.mode == "observe",
+        tools=rule.tools,
+        condition=sandbox.outside,
+        message=compile_message(rule.message, names, redaction),
+        timeout=rule.timeout,
+        timeout_action=rule.timeout_action,
     )
 
 

@@ -22,13 +22,14 @@ if TYPE_CHECKING:
     from edictum.ruleset.messages import Message
     from edictum.ruleset.syntax import Mode, Observability, SessionRule, TimeoutAction, ToolDef
 
-Kind: TypeAlias = Literal["precondition", "postcondition", "session_contract"]
+Kind: TypeAlias = Literal["precondition", "postcondition", "sandbox", "session_contract"]
 Action: TypeAlias = Literal["block", "ask", "warn", "redact"]
 Replace: TypeAlias = Callable[[str, str], str]
 
 YAML_SOURCES: dict[Kind, str] = {
     "precondition": "yaml_precondition",
     "postcondition": "yaml_postcondition",
+    "sandbox": "yaml_sandbox",
     "session_contract": "yaml_session",
 }
 
@@ -131,7 +132,7 @@ def compile_python_rule(function: Callable[..., Any]) -> CompiledRule:
     """
     kind = getattr(function, "_edictum_type", None)
     name = str(getattr(function, "_edictum_id", None) or getattr(function, "__name__", type(function).__name__))
-    if kind not in YAML_SOURCES:
+    if kind not in YAML_SOURCES or kind == "sandbox":
         raise EdictumConfigError(
             f"rules: {name!r} is not a rule; decorate it with @precondition, @postcondition or @session_contract"
         )

@@ -10,7 +10,17 @@ from typing import Any, Literal, NamedTuple, cast
 
 from edictum.ruleset.expressions_reader import ExpressionReader
 from edictum.ruleset.problems import Path, Problems, choices, quote, render
-from edictum.ruleset.syntax import All, Expression, Mode, PostRule, PreRule, Rule, SessionRule, TimeoutAction
+from edictum.ruleset.syntax import (
+    All,
+    Expression,
+    Mode,
+    PostRule,
+    PreRule,
+    Rule,
+    SandboxRule,
+    SessionRule,
+    TimeoutAction,
+)
 from edictum.ruleset.vocabulary import (
     ACTIONS,
     DEFAULT_TIMEOUT_SECONDS,
@@ -23,6 +33,10 @@ from edictum.ruleset.vocabulary import (
     RESERVED_METADATA,
     RULE_ID,
     RULE_TYPES,
+    SANDBOX_NEEDS_DOMAINS,
+    SANDBOX_NEEDS_ROOTS,
+    SANDBOX_ROOTS,
+    SANDBOX_SWITCHES,
     TIMEOUT_ACTIONS,
 )
 
@@ -37,12 +51,15 @@ _RULE_KEYS = {
         (
             *_HEAD_KEYS,
             *_TIMEOUT_KEYS,
+            *SANDBOX_ROOTS,
+            *SANDBOX_SWITCHES,
+            *SANDBOX_NEEDS_ROOTS,
+            *SANDBOX_NEEDS_DOMAINS,
             "tool",
             "tools",
-            "within",
-            "not_within",
             "allows",
             "not_allows",
+            "path_dirs",
             "outside",
             "message",
         )
@@ -62,7 +79,6 @@ _THEN_KEYS = {
 }
 _LIMIT_KEYS = frozenset(("max_tool_calls", "max_attempts", "max_calls_per_tool"))
 _ALLOWS_KEYS = frozenset(("commands", "domains"))
-_NOT_ALLOWS_KEYS = frozenset(("domains",))
 
 _DEFAULT_TIMEOUTS: tuple[int, TimeoutAction] = (DEFAULT_TIMEOUT_SECONDS, "block")
 
@@ -120,7 +136,7 @@ class RulesReader:
                 continue
             rule_id = self._id(item, path, index)
             enabled = self._problems.boolean(item, "enabled", path, default=True)
-            rule = self._rule(item, path, rule_id, enabled)
+            rule = self._rule(item, path, rule_id)
             if not enabled:
                 disabled.append(rule_id)
             elif rule is not None:
@@ -137,9 +153,8 @@ class RulesReader:
             )
         return rule_id
 
-    def _rule(self, item: dict[str, Any], path: Path, rule_id: str, enabled: bool) -> Rule | None:
+    def _rule(self, item: dict[str, Any], path: Path, rule_id: str) -> Rule | None:
         problems = self._problems
-        noted = len(problems)
         if "type" not in item:
             problems.add(path, 'missing key "type"')
             return None
@@ -149,10 +164,7 @@ class RulesReader:
         problems.keys(item, path, _RULE_KEYS[kind], _REQUIRED[kind])
         mode = cast(Mode, problems.choice(item, "mode", path, MODES, default=self._mode, old=OLD_MODES))
         if kind == "sandbox":
-            self._sandbox(item, path)
-            if enabled and len(problems) == noted:
-                problems.add(path, f"sandbox rules arrive in the next version; disable or remove {quote(rule_id)}")
-            return None
+            return self._sandbox(item, path, rule_id, mode)
         then = self._then(item, path, kind)
         head = (rule_id, mode, then.message, then.tags, then.metadata, render(path))
         if kind == "session":
@@ -261,33 +273,71 @@ class RulesReader:
         max_tool_calls = problems.count(limits, "max_tool_calls", path)
         return max_tool_calls, problems.count(limits, "max_attempts", path), counts
 
-    def _sandbox(self, item: dict[str, Any], path: Path) -> None:
-        """
-        Check the body of a sandbox rule.  Nothing enforces one yet, so the caller refuses it when it is enabled.
-        """
+    def _sandbox(self, item: dict[str, Any], path: Path, rule_id: str, mode: Mode) -> SandboxRule:
         problems = self._problems
-        self._tools(item, path)
-        problems.text(item, "message", path, longest=MAX_MESSAGE_LENGTH)
-        problems.choice(item, "outside", path, OUTSIDE_ACTIONS, default="block", old=OLD_ACTIONS)
-        self._timeouts(item, path)
-        if "within" not in item and "allows" not in item:
+        tools = self._tools(item, path)
+        message = problems.text(item, "message", path, longest=MAX_MESSAGE_LENGTH)
+        outside = problems.choice(item, "outside", path, OUTSIDE_ACTIONS, default="block", old=OLD_ACTIONS)
+        timeout, timeout_action = self._timeouts(item, path)
+        if "allows" not in item and not any(key in item for key in SANDBOX_ROOTS):
             problems.add(path, 'missing key "within" or "allows"; a sandbox must say what is inside')
-        problems.texts(item, "within", path)
-        problems.texts(item, "not_within", path)
-        if "not_within" in item and "within" not in item:
-            problems.add((*path, "not_within"), '"not_within" needs "within"')
-        allows = self._sandbox_lists(item, "allows", path, _ALLOWS_KEYS)
-        not_allows = self._sandbox_lists(item, "not_allows", path, _NOT_ALLOWS_KEYS)
-        if "not_allows" in item and "allows" not in item:
-            problems.add((*path, "not_allows"), '"not_allows" needs "allows"')
-        elif "domains" in not_allows and "domains" not in allows:
-            problems.add((*path, "not_allows", "domains"), '"not_allows.domains" needs "allows.domains"')
+        roots: dict[str, Any] = {key: problems.texts(item, key, path) for key in (*SANDBOX_ROOTS, "not_within")}
+        allows = self._sandbox_lists(item, "allows", path)
+        not_allows = self._sandbox_lists(item, "not_allows", path)
+        switches: dict[str, Any] = {key: problems.boolean(item, key, path, default=False) for key in SANDBOX_SWITCHES}
+        self._sandbox_needs(item, path)
+        lists: dict[str, Any] = {
+            key: problems.texts(item, key, path) for key in ("path_dirs", "schemes") if key in item
+        }
+        return SandboxRule(
+            rule_id,
+            mode,
+            message,
+            path=render(path),
+            tools=tools,
+            **roots,
+            base=problems.text(item, "base", path) if "base" in item else None,
+            commands=allows.get("commands"),
+            not_commands=not_allows.get("commands", ()),
+            domains=allows.get("domains"),
+            not_domains=not_allows.get("domains", ()),
+            outside="block" if outside == "block" else "ask",
+            timeout=timeout,
+            timeout_action=timeout_action,
+            **switches,
+            **lists,
+        )
 
-    def _sandbox_lists(self, item: dict[str, Any], key: str, path: Path, known: frozenset[str]) -> dict[str, Any]:
+    def _sandbox_lists(self, item: dict[str, Any], key: str, path: Path) -> dict[str, tuple[str, ...]]:
         lists = self._problems.mapping(item, key, path)
         if lists is None:
             return {}
-        self._problems.keys(lists, (*path, key), known)
-        for name in known:
-            self._problems.texts(lists, name, (*path, key))
-        return lists
+        path = (*path, key)
+        self._problems.keys(lists, path, _ALLOWS_KEYS)
+        if not lists:
+            self._problems.add(path, f'"{key}" must list "commands" or "domains"')
+        return {name: self._problems.texts(lists, name, path) for name in _ALLOWS_KEYS if name in lists}
+
+    def _sandbox_needs(self, item: dict[str, Any], path: Path) -> None:
+        """
+        Note the keys that have no effect without another one.
+        """
+        problems = self._problems
+        if not any(key in item for key in SANDBOX_ROOTS):
+            for key in SANDBOX_NEEDS_ROOTS:
+                if key in item:
+                    problems.add((*path, key), f'"{key}" needs "within"')
+        allows, not_allows = item.get("allows"), item.get("not_allows")
+        if "not_allows" in item and "allows" not in item:
+            problems.add((*path, "not_allows"), '"not_allows" needs "allows"')
+        elif isinstance(not_allows, dict) and "domains" in not_allows and not _lists(allows, "domains"):
+            problems.add((*path, "not_allows", "domains"), '"not_allows.domains" needs "allows.domains"')
+        for key in SANDBOX_NEEDS_DOMAINS:
+            if key in item and not _lists(allows, "domains"):
+                problems.add((*path, key), f'"{key}" needs "allows.domains"')
+        if "path_dirs" in item and not _lists(allows, "commands"):
+            problems.add((*path, "path_dirs"), '"path_dirs" needs "allows.commands"')
+
+
+def _lists(allows: Any, key: str) -> bool:
+    return isinstance(allows, dict) and key in allows

@@ -26,6 +26,10 @@ from edictum.ruleset.vocabulary import (
     OUTSIDE_ACTIONS,
     RESERVED_METADATA,
     RULE_ID,
+    SANDBOX_NEEDS_DOMAINS,
+    SANDBOX_NEEDS_ROOTS,
+    SANDBOX_ROOTS,
+    SANDBOX_SWITCHES,
     SELECTOR_MAPS,
     SELECTOR_ROOTS,
     SIDE_EFFECTS,
@@ -232,32 +236,40 @@ def _session_rule() -> Schema:
 
 def _sandbox_rule() -> Schema:
     """
-    The whole shape, although this version loads a sandbox rule only while it is disabled.
+    Which keys need others is said one by one, so that an editor names the missing one.
     """
+    lists = {"commands": _texts(), "domains": _texts()}
     properties = {
         **_head("sandbox"),
-        "enabled": {"const": False, "description": "Sandbox rules arrive in the next version."},
         **_tool_patterns(),
         **_timeouts(),
-        "within": _texts(),
-        "not_within": _texts(),
-        "allows": _closed({"commands": _texts(), "domains": _texts()}),
-        "not_allows": _closed({"domains": _texts()}),
+        **{key: _texts() for key in (*SANDBOX_ROOTS, "not_within", "path_dirs", "schemes")},
+        **{key: {**_BOOL, "default": False} for key in SANDBOX_SWITCHES},
+        "base": dict(_TEXT),
+        "allows": _closed(lists, minProperties=1),
+        "not_allows": _closed(lists, minProperties=1),
         "outside": _enum(OUTSIDE_ACTIONS, default="block"),
         "message": dict(_MESSAGE),
     }
-    needs_allowed_domains = {
-        "if": {"required": ["not_allows"], "properties": {"not_allows": {"required": ["domains"]}}},
-        "then": {"properties": {"allows": {"required": ["domains"]}}},
-    }
+    any_root: Schema = {"anyOf": [{"required": [key]} for key in SANDBOX_ROOTS]}
+    denies_domains = {"required": ["not_allows"], "properties": {"not_allows": {"required": ["domains"]}}}
     return _closed(
         properties,
-        required=["id", "type", "enabled", "message"],
+        required=["id", "type", "message"],
         oneOf=_ONE_OF_TOOL_AND_TOOLS,
-        anyOf=[{"required": ["within"]}, {"required": ["allows"]}],
-        dependentRequired={"not_within": ["within"], "not_allows": ["allows"]},
-        allOf=[_same_timeout_words(), needs_allowed_domains],
+        anyOf=[any_root, {"required": ["allows"]}],
+        dependentRequired={"not_allows": ["allows"]},
+        dependentSchemas={
+            **dict.fromkeys(SANDBOX_NEEDS_ROOTS, any_root),
+            **dict.fromkeys(SANDBOX_NEEDS_DOMAINS, _allows("domains")),
+            "path_dirs": _allows("commands"),
+        },
+        allOf=[_same_timeout_words(), {"if": denies_domains, "then": _allows("domains")}],
     )
+
+
+def _allows(key: str) -> Schema:
+    return {"required": ["allows"], "properties": {"allows": {"required": [key]}}}
 
 
 def _expression(name: str, excluded_roots: frozenset[str]) -> Schema:

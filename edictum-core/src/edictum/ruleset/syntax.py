@@ -120,7 +120,57 @@ class SessionRule(RuleHead):
     max_calls_per_tool: Mapping[str, int] = field(default_factory=dict)
 
 
-Rule: TypeAlias = PreRule | PostRule | SessionRule
+@dataclass(frozen=True, slots=True)
+class SandboxRule(RuleHead):
+    """
+    Allow-lists of places, commands and hosts; what a call names outside of them makes the rule fire.
+
+    Attributes:
+        tools: Names and globs of the tools it concerns.
+        within: Roots that a call may touch.
+        read_within: More roots for calls that only read.
+        write_within: More roots for calls that write.
+        not_within: Roots inside them that stay closed.
+        base: Where relative paths start; None for the directory of the process.
+        commands: Commands that may run; None for every one.
+        not_commands: Commands that may not; they win.
+        domains: Hosts that may be reached; None for every one.
+        not_domains: Hosts that may not; they win.
+        outside: What happens to a call outside.
+        timeout: Seconds an approval may take.
+        timeout_action: What happens when nobody answered.
+        allow_pipelines: Whether ``|`` may connect admitted commands.
+        path_dirs: Where programs of a plain name are found; None for the usual directories.
+        strict_interpreters: Whether commands that run other code are outside.
+        require_match: Whether a call that names no path at all is outside.
+        schemes: Schemes that a URL may have; None for every one.
+        allow_userinfo: Whether a URL may hold a user name.
+        block_private: Whether private addresses are outside unless they are named.
+    """
+
+    tools: tuple[str, ...] = ("*",)
+    within: tuple[str, ...] = ()
+    read_within: tuple[str, ...] = ()
+    write_within: tuple[str, ...] = ()
+    not_within: tuple[str, ...] = ()
+    base: str | None = None
+    commands: tuple[str, ...] | None = None
+    not_commands: tuple[str, ...] = ()
+    domains: tuple[str, ...] | None = None
+    not_domains: tuple[str, ...] = ()
+    outside: Literal["block", "ask"] = "block"
+    timeout: int = 300
+    timeout_action: TimeoutAction = "block"
+    allow_pipelines: bool = False
+    path_dirs: tuple[str, ...] | None = None
+    strict_interpreters: bool = False
+    require_match: bool = False
+    schemes: tuple[str, ...] | None = None
+    allow_userinfo: bool = False
+    block_private: bool = False
+
+
+Rule: TypeAlias = PreRule | PostRule | SessionRule | SandboxRule
 
 
 @dataclass(frozen=True, slots=True)

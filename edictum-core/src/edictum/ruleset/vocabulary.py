@@ -29,6 +29,11 @@ ACTIONS = {
 TIMEOUT_ACTIONS = ("block", "allow")
 DEFAULT_TIMEOUT_SECONDS = 300
 OUTSIDE_ACTIONS = ("block", "ask", "approve")
+# Keys of a sandbox rule that list roots, those that switch something on, and what some keys need beside them.
+SANDBOX_ROOTS = ("within", "read_within", "write_within")
+SANDBOX_SWITCHES = ("allow_pipelines", "strict_interpreters", "require_match", "allow_userinfo", "block_private")
+SANDBOX_NEEDS_ROOTS = ("not_within", "base", "require_match")
+SANDBOX_NEEDS_DOMAINS = ("schemes", "allow_userinfo", "block_private")
 SIDE_EFFECTS = ("pure", "read", "write", "irreversible")
 OTEL_PROTOCOLS = ("grpc", "http")
 

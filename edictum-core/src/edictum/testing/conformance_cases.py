@@ -37,8 +37,6 @@ from edictum.testing.conformance_format import (
 
 Status: TypeAlias = Literal["passed", "failed", "skipped"]
 
-SANDBOX_REASON = "sandbox rules arrive in the next version"
-
 # What the declared action of a post rule means for the caller, also where the side effect of the tool keeps the
 # result from being held back.
 _POST_VERDICTS = {"warn": "warned", "redact": "redacted", "block": "denied"}
@@ -122,8 +120,6 @@ def _judge_rejection(case: Any) -> Outcome:
 
 def _judge_call(case: Any) -> Outcome:
     check_call_case(case)
-    if _has_sandbox_rule(case["contract"]):
-        return _sandbox_outcome(case["contract"])
     import asyncio
 
     try:
@@ -132,27 +128,6 @@ def _judge_call(case: Any) -> Outcome:
         # The verdict "error" is a refusal on purpose; any other exception is a failure under every expectation.
         seen = _Seen("error", str(error))
     return _compare(case, seen)
-
-
-def _has_sandbox_rule(contract: Mapping[str, Any]) -> bool:
-    rules = contract.get("rules")
-    return isinstance(rules, list) and any(
-        isinstance(rule, dict) and rule.get("type") == "sandbox" and rule.get("enabled", True) for rule in rules
-    )
-
-
-def _sandbox_outcome(contract: Mapping[str, Any]) -> Outcome:
-    """
-    Skip a case with a sandbox rule, provided that the loader refuses it for this reason and no other.
-    """
-    try:
-        _load(contract)
-    except EdictumConfigError as error:
-        others = [problem for problem in error.errors if SANDBOX_REASON not in problem.message]
-        if error.errors and not others:
-            return Outcome("skipped", SANDBOX_REASON)
-        return Outcome("failed", f"refused, but not only because of its sandbox rule: {others[0] if others else error}")
-    return Outcome("failed", "a sandbox rule was loaded, but this version does not enforce it")
 
 
 def _load(document: Any, **options: Any) -> Edictum:

@@ -1,0 +1,239 @@
+"""
+Whether a call stays inside its sandbox: paths first, then commands, then hosts.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from shlex import join as shell_join
+from typing import TYPE_CHECKING
+
+from edictum.sandbox.arguments import (
+    HOST,
+    Command,
+    Leaf,
+    looks_like_path,
+    path_leaves,
+    read_arguments,
+    working_directory,
+)
+from edictum.sandbox.commands import PATH_DIRS, CommandList, is_network_url, path_words, read_commands
+from edictum.sandbox.hosts import BadHost, HostList, Target, is_private, is_url, target_of_host, target_of_url, urls_in
+from edictum.sandbox.paths import BadPath, Roots, place_of, spellings
+from edictum.sandbox.shell import SimpleCommand, Unreadable, Word
+from edictum.tool_call import ToolCall
+from edictum.tools import SideEffect
+
+if TYPE_CHECKING:
+    from edictum.ruleset.syntax import SandboxRule
+
+_MAX_MATCHES = 1_000
+_CLIMBS = re.compile(r"(?:^|[/\\])\.\.(?:[/\\]|$)")
+# Reading and writing it has no effect, and "2>/dev/null" is in every second command.
+_NOWHERE = "/dev/null"
+_NO_SCHEME = re.compile(r"//[^/\s]\S*")
+_NO_SLASHES = re.compile(r"(?<![A-Za-z0-9+.-])(?i:https?|wss?|ftp):[^\s/\\]\S*")
+_SCP = re.compile(r"[A-Za-z0-9_.-]+@([^\s/:@]+|\[[^\s/\]@]+\]):(?!//).*")
+_ONE_URL = re.compile(r"[a-z]+://[A-Za-z0-9.:-]+(?:/[A-Za-z0-9._/-]*)?")  # holds no second one
+_SOCKET = re.compile(r"/dev/(?:tcp|udp)/([^/]*)")  # a connection, to bash
+_RELATIVE_LINK = re.compile(r"[?#.]|[/\\](?![/\\])")
+_PLACEHOLDER_BRACKET = re.compile(r"[^/]*\[[^/]*")
+
+
+class Sandbox:
+    """
+    The compiled form of a sandbox rule.
+
+    Args:
+        rule: The rule.
+        environ: Environment of the agent: where ``~`` and variables in arguments are looked up.
+
+    Raises:
+        ValueError: An entry of a list cannot be read; the text names it.
+    """
+
+    __slots__ = ("_commands", "_denied_hosts", "_environ", "_hosts", "_not_within", "_reading", "_rule", "_writing")
+
+    def __init__(self, rule: SandboxRule, environ: Mapping[str, str]) -> None:
+        self._rule = rule
+        self._environ = environ
+        limits_paths = bool(rule.within or rule.read_within or rule.write_within)
+        self._reading = Roots((*rule.within, *rule.read_within), environ) if limits_paths else None
+        self._writing = Roots((*rule.within, *rule.write_within), environ) if limits_paths else None
+        self._not_within = Roots(rule.not_within, environ)
+        self._commands = CommandList(
+            rule.commands,
+            rule.not_commands,
+            PATH_DIRS if rule.path_dirs is None else rule.path_dirs,
+            strict=rule.strict_interpreters,
+        )
+        self._hosts = None if rule.domains is None else HostList(rule.domains)
+        self._denied_hosts = HostList(rule.not_domains)
+
+    def outside(self, call: ToolCall, result: object = None) -> bool:
+        """
+        Whether anything that the call names lies outside.  What cannot be read counts as outside.
+
+        Args:
+            call: The call.
+            result: Not used; conditions of all rules are called alike.
+
+        Raises:
+            TooManyArguments: The arguments are too many to be judged.
+        """
+        leaves, given = read_arguments(call.args)
+        if call.file_path is not None:
+            leaves.append(Leaf(call.file_path, 1, 1))
+        if call.bash_command and not any(_same_command(command, call.bash_command) for command in given):
+            given.append(Command(call.bash_command))
+        try:
+            commands = [
+                simple
+                for command in given
+                for simple in read_commands(command.text, command.words, pipelines=self._rule.allow_pipelines)
+            ]
+            if self._reading is not None and not self._paths_inside(call, leaves, commands):
+                return True
+            if not all(self._commands.admits(command) for command in commands):
+                return True
+            return self._hosts is not None and not all(map(self._admits, self._targets(leaves, commands)))
+        except (BadPath, BadHost, Unreadable):
+            return True
+
+    # --- paths ----------------------------------------------------------------------------------
+
+    def _paths_inside(self, call: ToolCall, leaves: list[Leaf], commands: Sequence[SimpleCommand]) -> bool:
+        reads = call.side_effect in (SideEffect.PURE, SideEffect.READ)
+        roots = self._reading if reads else self._writing
+        assert roots is not None
+        base = self._base(call)
+        found = False
+        for path in (*path_leaves(leaves), *self._paths_of(commands, base)):
+            if is_network_url(path) and not _CLIMBS.search(path):
+                continue
+            found = True
+            if path != _NOWHERE and not self._holds(path, base, roots):
+                return False
+        return found or not self._rule.require_match
+
+    def _holds(self, path: str, base: str, roots: Roots) -> bool:
+        for spelling in spellings(path, self._environ):
+            place = place_of(spelling, base)
+            if not roots.hold(place) or self._not_within.hold(place):
+                return False
+        return True
+
+    def _base(self, call: ToolCall) -> str:
+        """
+        Where relative paths start: the directory that the call asks for, which is itself judged, else the rule's.
+        """
+        base = os.path.abspath(os.path.expanduser(self._rule.base)) if self._rule.base else os.getcwd()
+        asked = working_directory(call.args)
+        return base if asked is None else os.path.join(base, spellings(asked, self._environ)[-1])
+
+    def _paths_of(self, commands: Iterable[SimpleCommand], base: str) -> Iterator[str]:
+        """
+        The paths that commands name.
+
+        These are words that look like one or name something that exists, and every file of a redirection.
+        """
+        for command in commands:
+            for target in command.targets:
+                yield from _matches(target, base)
+            words = command.words[1:] if self._commands.names(command) else command.words
+            for word in (*words, *(value for _, value in command.assignments)):
+                for part in path_words(word):
+                    if part.glob >= 0:
+                        yield from _matches(part, base)
+                    elif looks_like_path(part.text) or (part.text and _exists(part.text, base)):
+                        yield part.text
+
+    # --- hosts ----------------------------------------------------------------------------------
+
+    def _targets(self, leaves: Iterable[Leaf], commands: Iterable[SimpleCommand]) -> Iterator[Target]:
+        userinfo = self._rule.allow_userinfo
+        for leaf in leaves:
+            text = leaf.text.strip(" ")
+            plain = False
+            if leaf.around & HOST and not leaf.name and text and not _RELATIVE_LINK.match(text):
+                yield _target(text, userinfo)
+                plain = _ONE_URL.fullmatch(text) is not None
+                for word in text.split()[1:]:
+                    if word.startswith("//"):
+                        yield target_of_url(word, userinfo=userinfo)
+            if not plain:
+                yield from _embedded(leaf.text, userinfo)
+        for command in commands:
+            for word in (*command.words, *command.targets, *(value for _, value in command.assignments)):
+                for part in path_words(word):
+                    yield from _embedded(part.text, userinfo)
+                    remote = _SCP.fullmatch(part.text) or _SOCKET.match(part.text)
+                    if remote is not None:
+                        yield target_of_host(remote[1], userinfo=userinfo)
+
+    def _admits(self, target: Target) -> bool:
+        assert self._hosts is not None
+        rule = self._rule
+        if self._denied_hosts.admits(target) or not self._hosts.admits(target):
+            return False
+        if rule.schemes is not None and target.scheme and target.scheme not in rule.schemes:
+            return False
+        return not (rule.block_private and is_private(target.host) and not self._hosts.names(target))
+
+
+def _same_command(command: Command, text: str) -> bool:
+    return text == (shell_join(command.words) if command.text is None else command.text)
+
+
+def _exists(text: str, base: str) -> bool:
+    """
+    Whether the first step of a plain word is there: then the word may be a path, else it names nothing.
+    """
+    try:
+        return os.path.lexists(os.path.join(base, text.partition("/")[0]))
+    except ValueError:
+        return True
+
+
+def _matches(word: Word, base: str) -> Iterator[str]:
+    """
+    What a word becomes once the shell has matched it with the names of files; the word itself where nothing matches.
+
+    Raises:
+        BadPath: Too many files match to look at all of them.
+    """
+    yield word.text[: word.glob + 1].rpartition("/")[0] + "/." if word.glob >= 0 and "/" in word.text else word.text
+    if word.glob < 0:
+        return
+    fixed, moving = word.text[: word.glob], word.text[word.glob :]
+    if _CLIMBS.search(moving):
+        raise BadPath("a path that climbs behind a wildcard")
+    # A bracket may hold quoted characters, so its step stands for every name.
+    pattern = glob.escape(fixed) + _PLACEHOLDER_BRACKET.sub("*", moving)
+    for count, match in enumerate(glob.iglob(os.path.expanduser(pattern), root_dir=base, include_hidden=True)):
+        if count >= _MAX_MATCHES:
+            raise BadPath("a wildcard with too many matches")
+        yield match
+
+
+def _embedded(text: str, userinfo: bool) -> Iterator[Target]:
+    if ":" not in text and "//" not in text:
+        return
+    for url in urls_in(text):
+        if not url.lower().startswith("file:"):
+            yield target_of_url(url, userinfo=userinfo)
+    if "//" in text[:8] and _NO_SCHEME.fullmatch(text.strip()):
+        yield target_of_url(text.strip(), userinfo=userinfo)
+    if ":" in text:
+        # Libraries reach the host also without the slashes.
+        for match in _NO_SLASHES.finditer(text):
+            yield target_of_url(match[0], userinfo=userinfo)
+
+
+def _target(text: str, userinfo: bool) -> Target:
+    if is_url(text) and not re.match(r"[^/:]+:\d+(?:[/?#]|$)", text):
+        return target_of_url(text, userinfo=userinfo)
+    return target_of_host(text, userinfo=userinfo)

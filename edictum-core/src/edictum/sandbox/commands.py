@@ -1,0 +1,232 @@
+"""
+Which commands a sandbox admits, and which words of a command may name a file.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+
+from edictum.sandbox.arguments import looks_like_path
+from edictum.sandbox.shell import SimpleCommand, Unreadable, Word, parse
+
+PATH_DIRS = ("/usr/bin", "/bin", "/usr/local/bin")
+
+# Set before a command, these make it load or run something else.
+_DANGEROUS_VARIABLES = frozenset(
+    (
+        "PATH",
+        "LD_PRELOAD",
+        "LD_LIBRARY_PATH",
+        "LD_AUDIT",
+        "DYLD_INSERT_LIBRARIES",
+        "BASH_ENV",
+        "ENV",
+        "IFS",
+        "SHELLOPTS",
+        "PROMPT_COMMAND",
+        "PYTHONPATH",
+        "PYTHONSTARTUP",
+        "PERL5OPT",
+        "RUBYOPT",
+        "NODE_OPTIONS",
+        "GIT_SSH",
+        "GIT_SSH_COMMAND",
+        "GIT_EXTERNAL_DIFF",
+        "GIT_CONFIG_GLOBAL",
+        "GIT_DIR",
+        "EDITOR",
+        "GIT_EDITOR",
+        "PAGER",
+        "GIT_PAGER",
+        "LESSOPEN",
+    )
+)
+_SHELLS = frozenset(("sh", "bash", "dash", "zsh", "ksh", "ash", "fish", "rbash", "mksh"))
+_SHELL_COMMAND_FLAG = re.compile(r"-[A-Za-z]*c")
+_MAX_SHELLS = 5
+
+# Programs that run what their words say, and the words that make them do it; an empty tuple means always.
+_CODE_FLAG = re.compile(r"-[A-Za-z]*[cemErp]|--(?:eval|exec|command|print|run)(?:=.*)?", re.DOTALL)
+_INTERPRETERS = frozenset(
+    ("python", "pypy", "perl", "ruby", "node", "nodejs", "deno", "bun", "php", "lua", "tclsh", "rscript", "osascript")
+)
+_RUNNERS = frozenset(
+    (
+        *("env", "xargs", "parallel", "sudo", "doas", "su", "nohup", "setsid", "nice", "ionice", "timeout", "time"),
+        *("watch", "strace", "ltrace", "gdb", "script", "expect", "ssh", "chroot", "unshare", "nsenter", "busybox"),
+        *("eval", "exec", "source", ".", "command", "builtin", "trap", "alias", "make", "vi", "vim", "ed", "emacs"),
+    )
+)
+_RUNNING_WORDS: dict[str, re.Pattern[str]] = {
+    "find": re.compile(r"-(?:exec|execdir|ok|okdir|delete|fprintf?|fls)"),
+    "fd": re.compile(r"-[xX]|--exec(?:-batch)?"),
+    "git": re.compile(r"-c|--exec-path.*|--config-env.*|--upload-pack.*|--receive-pack.*|--ext-diff|--textconv|bisect"),
+    "tar": re.compile(r"--(?:checkpoint-action|to-command|use-compress-program|rsh-command).*|-I.*"),
+    "rsync": re.compile(r"-e.*|--rsh.*"),
+    "sed": re.compile(r".*[0-9/;{]e(?:[ ;}].*)?", re.DOTALL),
+    "awk": re.compile(r".*(?:system\s*\(|\|).*", re.DOTALL),
+}
+_SAME_AS = {"gawk": "awk", "mawk": "awk", "nawk": "awk", "gfind": "find", "gsed": "sed", "gtar": "tar", "fdfind": "fd"}
+
+
+class CommandList:
+    """
+    Which commands may run.
+
+    An entry is a name (``ls``), an absolute path, or several words that a command begins with (``git status``).  A
+    name also admits the absolute path of that name in one of the usual directories.
+
+    Args:
+        allowed: Entries; None admits every command that is not denied.
+        denied: Entries that win; a name denies the program wherever it lies, several words also with others between.
+        path_dirs: Where programs of a plain name are found.
+        strict: Refuse commands that run other code: ``python -c``, ``find -exec``, ``xargs``, ``env`` and their like.
+    """
+
+    __slots__ = ("_allowed", "_denied", "_path_dirs", "_strict")
+
+    def __init__(
+        self, allowed: Iterable[str] | None, denied: Iterable[str], path_dirs: Iterable[str], *, strict: bool
+    ) -> None:
+        self._allowed = None if allowed is None else tuple(tuple(entry.split()) for entry in allowed)
+        self._denied = tuple(tuple(entry.split()) for entry in denied)
+        self._path_dirs = frozenset(os.path.normpath(folder) for folder in path_dirs)
+        self._strict = strict
+
+    def admits(self, command: SimpleCommand) -> bool:
+        """
+        Whether a command may run.
+        """
+        if any(name.removesuffix("+") in _DANGEROUS_VARIABLES for name, _ in command.assignments):
+            return False
+        words = [word.text for word in command.words]
+        if any(_denies(entry, words) for entry in self._denied):
+            return False
+        if self._strict and _runs_code(words):
+            return False
+        if self._allowed is None:
+            return True
+        # A name that the shell still has to expand is not the name that was written.
+        readable = bool(words) and command.words[0].glob < 0 and not command.words[0].tilde
+        return readable and any(self._allows(entry, words) for entry in self._allowed)
+
+    def names(self, command: SimpleCommand) -> bool:
+        """
+        Whether the list admits the command by name, so that the place of the program itself is not judged.
+        """
+        words = [word.text for word in command.words]
+        return bool(words) and self._allowed is not None and any(self._allows(entry, words) for entry in self._allowed)
+
+    def _allows(self, entry: tuple[str, ...], words: Sequence[str]) -> bool:
+        name, *following = entry
+        if words[0] != name and not (
+            "/" not in name and os.path.basename(words[0]) == name and os.path.dirname(words[0]) in self._path_dirs
+        ):
+            return False
+        return list(words[1 : len(entry)]) == following
+
+
+def _denies(entry: tuple[str, ...], words: Sequence[str]) -> bool:
+    if not words:
+        return False
+    name, *following = entry
+    program = words[0] if "/" in name else os.path.basename(words[0])
+    if program != name:
+        return False
+    rest = iter(words[1:])
+    return all(word in rest for word in following)
+
+
+def _runs_code(words: Sequence[str]) -> bool:
+    if not words:
+        return False
+    name = os.path.basename(words[0]).lower()
+    plain = name.rstrip("0123456789.")
+    plain = _SAME_AS.get(plain, plain)
+    if plain in _RUNNERS:
+        return True
+    if plain in _INTERPRETERS or plain in _SHELLS:
+        # Without a script they read their standard input.
+        return len(words) == 1 or any(_CODE_FLAG.fullmatch(word) or word == "-" for word in words[1:])
+    pattern = _RUNNING_WORDS.get(plain)
+    return pattern is not None and any(pattern.fullmatch(word) for word in words[1:])
+
+
+def read_commands(text: str | None, words: Sequence[str], *, pipelines: bool) -> list[SimpleCommand]:
+    """
+    The simple commands of a command, also those that are handed to a shell as a word (``sh -c '...'``).
+
+    Args:
+        text: What a shell reads, or None.
+        words: Words that need no shell: a command of their own, or the end of the last command of ``text``.
+        pipelines: Whether ``|`` may connect commands.
+
+    Raises:
+        Unreadable: The text does more than run simple commands, or its words cannot be told.
+    """
+    found = list(parse(text, pipelines=pipelines)) if text is not None else []
+    if words:
+        last = found.pop() if found else SimpleCommand((), (), ())
+        found.append(last._replace(words=(*last.words, *(Word(word) for word in words))))
+    for command in found:
+        # The list grows while it is read: a shell may be handed the command of another shell.
+        inner = _handed_to_shell(command)
+        if inner is not None:
+            if len(found) > _MAX_SHELLS:
+                raise Unreadable("shells within shells")
+            found += parse(inner, pipelines=pipelines)
+    return found
+
+
+def _handed_to_shell(command: SimpleCommand) -> str | None:
+    words = [word.text for word in command.words]
+    if not words:
+        return None
+    if words[0] == "eval":
+        return " ".join(words[1:])
+    for place, word in enumerate(words):
+        if os.path.basename(word) in _SHELLS:
+            for flag, following in zip(words[place + 1 :], words[place + 2 :], strict=False):
+                if _SHELL_COMMAND_FLAG.fullmatch(flag):
+                    return following
+    return None
+
+
+_LIST_BORDER = re.compile("[:,;]")
+_NETWORK_URL = re.compile(r"(?!(?i:file):)[A-Za-z][A-Za-z0-9+.-]+://")
+
+
+def is_network_url(text: str) -> bool:
+    """
+    Whether a text is a URL other than ``file:``.
+    """
+    return _NETWORK_URL.match(text) is not None
+
+
+def path_words(word: Word) -> Iterator[Word]:
+    """
+    The parts of a word that a program may take for a path.
+
+    These are the word, the value of an option or an assignment (``--file=/x``, ``-I/x``, ``if=/x``), what follows
+    ``@``, and the items of a list (``/a:/b``).
+    """
+    parts = [word]
+    if "=" in word.text:
+        parts.append(_from(word, word.text.index("=") + 1))
+    if len(word.text) > 2 and word.text[0] == "-" and word.text[1] != "-":
+        parts.append(_from(word, 2))
+    parts += [_from(part, 1) for part in parts if part.text.startswith("@")]
+    for part in parts:
+        yield part
+        if "://" not in part.text and _LIST_BORDER.search(part.text):
+            start = 0
+            for piece in _LIST_BORDER.split(part.text):
+                if looks_like_path(piece):
+                    yield _from(part, start)._replace(text=piece)
+                start += len(piece) + 1
+
+
+def _from(word: Word, start: int) -> Word:
+    return word._replace(text=word.text[start:], glob=word.glob - start if word.glob >= start else -1)

@@ -1,0 +1,27 @@
+"""
+Rulesets shown in the documentation load as they are printed.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from edictum import Edictum
+
+ROOT = Path(__file__).parents[2]
+SHOWN = [
+    pytest.param(block, id=f"{path.name}-{number}")
+    for path in sorted((*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "edictum-core" / "README.md"))
+    for number, block in enumerate(re.findall(r"```yaml\n(.*?)```", path.read_text(), re.DOTALL))
+]
+
+
+@pytest.mark.parametrize("text", SHOWN)
+def test_ruleset_in_the_documentation_loads(text: str) -> None:
+    assert Edictum.from_yaml_string(text).describe()["rules"]
+
+
+def test_documentation_shows_rulesets() -> None:
+    assert len(SHOWN) >= 2
