@@ -145,7 +145,7 @@ _URL_CHANGES: list[Change] = [
     lambda url: url.replace("https://", "//"),
     lambda url: " " + url,
     lambda url: url + "?q=https://api.example.com/",
-    lambda url: "https://api.example.com/ " + url,
+    lambda url: "https://api.example.com/ " + url if "://" in url else url,
 ]
 _URL_ARGUMENTS: list[Callable[[str], Data]] = [
     lambda url: {"url": url},

@@ -161,9 +161,9 @@ class Sandbox:
             if leaf.around & HOST and not leaf.name and text and not _RELATIVE_LINK.match(text):
                 yield _target(text, userinfo)
                 plain = _ONE_URL.fullmatch(text) is not None
-                for word in text.split()[1:]:
-                    if word.startswith("//"):
-                        yield target_of_url(word, userinfo=userinfo)
+                for following in text.split()[1:]:
+                    if following.startswith("//"):
+                        yield target_of_url(following, userinfo=userinfo)
             if not plain:
                 yield from _embedded(leaf.text, userinfo)
         for command in commands:
