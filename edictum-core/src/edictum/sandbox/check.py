@@ -34,7 +34,7 @@ _MAX_MATCHES = 1_000
 _CLIMBS = re.compile(r"(?:^|[/\\])\.\.(?:[/\\]|$)")
 # Reading and writing it has no effect, and "2>/dev/null" is in every second command.
 _NOWHERE = "/dev/null"
-_NO_SCHEME = re.compile(r"//[^/\s]\S*")
+_NO_SCHEME = re.compile(r"/{2,}([^/\s]\S*)")
 _NO_SLASHES = re.compile(r"(?<![A-Za-z0-9+.-])(?i:https?|wss?|ftp):[^\s/\\]\S*")
 _SCP = re.compile(r"[A-Za-z0-9_.-]+@([^\s/:@]+|\[[^\s/\]@]+\]):(?!//).*")
 _ONE_URL = re.compile(r"[a-z]+://[A-Za-z0-9.:-]+(?:/[A-Za-z0-9._/-]*)?")  # holds no second one
@@ -225,8 +225,9 @@ def _embedded(text: str, userinfo: bool) -> Iterator[Target]:
     for url in urls_in(text):
         if not url.lower().startswith("file:"):
             yield target_of_url(url, userinfo=userinfo)
-    if "//" in text[:8] and _NO_SCHEME.fullmatch(text.strip()):
-        yield target_of_url(text.strip(), userinfo=userinfo)
+    no_scheme = _NO_SCHEME.fullmatch(text.strip())
+    if no_scheme is not None:
+        yield target_of_url(f"//{no_scheme[1]}", userinfo=userinfo)
     if ":" in text:
         # Libraries reach the host also without the slashes.
         for match in _NO_SLASHES.finditer(text):
