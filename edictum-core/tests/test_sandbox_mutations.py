@@ -145,6 +145,9 @@ _URL_CHANGES: list[Change] = [
     lambda url: url.replace("https://", "//"),
     lambda url: " " + url,
     lambda url: url + "?q=https://api.example.com/",
+]
+_NEIGHBOURS: list[Change] = [
+    lambda url: url,
     lambda url: "https://api.example.com/ " + url if "://" in url else url,
 ]
 _URL_ARGUMENTS: list[Callable[[str], Data]] = [
@@ -158,10 +161,16 @@ _URL_ARGUMENTS: list[Callable[[str], Data]] = [
 
 @pytest.mark.property
 @_settings
-@given(st.lists(st.sampled_from(_URL_CHANGES), max_size=2), st.sampled_from(_URL_ARGUMENTS))
-def test_host_outside_is_blocked_in_every_spelling(changes: list[Change], arguments: Callable[[str], Data]) -> None:
+@given(
+    st.lists(st.sampled_from(_URL_CHANGES), max_size=2),
+    st.sampled_from(_NEIGHBOURS),
+    st.sampled_from(_URL_ARGUMENTS),
+)
+def test_host_outside_is_blocked_in_every_spelling(
+    changes: list[Change], neighbour: Change, arguments: Callable[[str], Data]
+) -> None:
     url = "https://evil.com/path"
-    for change in changes:
+    for change in (*changes, neighbour):
         url = change(url)
     box = guard(allows={"domains": ["api.example.com"]})
     assert box.evaluate("tool", arguments(url)).decision == "block"
