@@ -148,7 +148,7 @@ _URL_CHANGES: list[Change] = [
 ]
 _NEIGHBOURS: list[Change] = [
     lambda url: url,
-    lambda url: "https://api.example.com/ " + url if "://" in url else url,
+    lambda url: "https://api.example.com/ " + url if url.strip().lower().startswith("https:") else url,
 ]
 _URL_ARGUMENTS: list[Callable[[str], Data]] = [
     lambda url: {"url": url},

@@ -245,7 +245,7 @@ def _command(tokens: list[_Token], braces: _Braces) -> SimpleCommand:
             if not named and _SUBSCRIPT.match(_bare_start(token.word)):
                 raise Unreadable("an array element before the command")
             if _assignment(token.word):
-                # Arguments of export and its like are not expanded, others are.
+                # In POSIX mode bash leaves them alone in arguments of export and its like.
                 braces.refuse(token.word, "braces in an assignment")
             named = True
             words += [_word(word) for word in braces.expand(token.word) if word]
