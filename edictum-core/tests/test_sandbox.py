@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from edictum import Edictum, EdictumConfigError, Principal
-from guards import guard_of, ruleset
+from edictum import Edictum, EdictumConfigError, EdictumDenied, Principal
+from guards import events_of, guard_of, pre, ruleset, run, session_rule
 
 Data = dict[str, Any]
 
@@ -494,3 +494,46 @@ def test_working_directory_that_is_gone_blocks(root: Path) -> None:
     os.chdir(gone)
     gone.rmdir()
     assert guard.evaluate("tool", {"path": "x"}).decision == "block"
+
+
+# --- why -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("args", "why"),
+    [
+        ({"path": "/etc/pass\u202ewd"}, "path /etc/pass\\u202ewd"),
+        ({"path": "src/a", "command": "rm -r src"}, "command rm -r src"),
+        ({"command": "ls; rm"}, "a command separator"),
+        ({"url": "https://evil.com/x"}, "host evil.com"),
+        ({"url": "https://a@b.com"}, "a user name in front of the host"),
+        ({"path": "%00"}, "a control character in a path"),
+        ({"count": 1}, "no path was found"),
+    ],
+)
+def test_decision_log_says_what_was_outside(args: Data, why: str, root: Path) -> None:
+    guard = guard_of(
+        box(within=[str(root)], allows={"commands": ["ls"], "domains": ["b.com"]}, require_match="count" in args)
+    )
+    with pytest.raises(EdictumDenied, match="stay inside"):
+        run(guard, args=args)
+    (record,) = [item for item in events_of(guard)[0].contracts_evaluated if item["name"] == "box"]
+    assert record["metadata"]["outside"] == why
+    assert (record["type"], record["passed"], events_of(guard)[0].decision_source) == ("sandbox", False, "yaml_sandbox")
+
+
+def test_secret_in_what_was_outside_is_masked(root: Path) -> None:
+    guard = guard_of(box(within=[str(root)]))
+    secret = "ghp_" + "a1B2" * 9
+    with pytest.raises(EdictumDenied):
+        run(guard, args={"path": f"/etc/{secret}"})
+    assert secret not in events_of(guard)[0].to_json()
+
+
+def test_sandbox_judges_before_session_rules_and_after_pre_rules(root: Path) -> None:
+    rules = [session_rule(), box(within=[str(root)]), pre(when={"args.path": {"contains": "passwd"}})]
+    guard = guard_of(*rules)
+    names = [rule.id for rule in guard._state.planner.plan("tool").rules]
+    assert names == ["no-read", "box", "few-calls"]
+    with pytest.raises(EdictumDenied, match="no-read says no"):
+        run(guard, args={"path": "/etc/passwd"})

@@ -116,6 +116,8 @@ def _rule_lines(rule: CompiledRule, fired: Fired | None, width: int) -> Iterator
         return
     observed = ", only observed" if rule.observe else ""
     yield f"{head}fired, {rule.action}{observed}: {fired.message}"
+    if fired.metadata and "outside" in fired.metadata:
+        yield f"          outside: {fired.metadata['outside']}"
     if fired.error is not None:
         yield f"          could not be judged: {fired.error}"
 

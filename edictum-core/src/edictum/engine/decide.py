@@ -18,7 +18,7 @@ broken.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeAlias
 
@@ -176,7 +176,7 @@ def decide(plan: ToolPlan, call: ToolCall, counts: Sequence[float], *, recheck: 
             try:
                 if not condition(call, None):
                     continue
-                fired = Fired(rule, rule.message(call, None))
+                fired = Fired(rule, rule.message(call, None), None, _detail(rule, call))
             except Exception as error:
                 fired = unjudged(rule, call, None, error)
         elif rule.limits is not None:
@@ -246,9 +246,13 @@ def judge(rule: CompiledRule, call: ToolCall, result: ToolResult | None) -> Fire
     try:
         if not rule.condition(call, result):
             return None
-        return Fired(rule, rule.message(call, result))
+        return Fired(rule, rule.message(call, result), None, _detail(rule, call))
     except Exception as error:
         return unjudged(rule, call, result, error)
+
+
+def _detail(rule: CompiledRule, call: ToolCall) -> Mapping[str, Any] | None:
+    return None if rule.detail is None else {"outside": rule.detail(call)}
 
 
 def unjudged(rule: CompiledRule, call: ToolCall, result: ToolResult | None, error: Exception) -> Fired:

@@ -104,6 +104,7 @@ def _compile_sandbox(rule: SandboxRule, names: Names, redaction: RedactionPolicy
         observe=rule.mode == "observe",
         tools=rule.tools,
         condition=sandbox.outside,
+        detail=sandbox.why,
         message=compile_message(rule.message, names, redaction),
         timeout=rule.timeout,
         timeout_action=rule.timeout_action,

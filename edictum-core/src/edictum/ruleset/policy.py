@@ -51,6 +51,7 @@ class CompiledRule:
         tools: Names and globs of the tools it concerns.
         message: Fills in the message.
         condition: When it fires.
+        detail: What made it fire, for the decision log; asked after it has fired.
         function: The Python function that judges instead.
         when: Further condition of a Python rule.
         limits: The numbers of a session rule.
@@ -72,6 +73,7 @@ class CompiledRule:
     candidate: bool = False
     tools: tuple[str, ...] = ("*",)
     condition: Condition | None = None
+    detail: Callable[[ToolCall], str | None] | None = None
     function: Callable[..., Any] | None = None
     when: Callable[[ToolCall], bool] | None = None
     limits: SessionRule | None = None

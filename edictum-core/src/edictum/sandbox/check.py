@@ -24,6 +24,7 @@ from edictum.sandbox.commands import PATH_DIRS, CommandList, is_network_url, pat
 from edictum.sandbox.hosts import BadHost, HostList, Target, is_private, is_url, target_of_host, target_of_url, urls_in
 from edictum.sandbox.paths import BadPath, Roots, place_of, spellings
 from edictum.sandbox.shell import SimpleCommand, Unreadable, Word
+from edictum.text import escape_controls, shorten
 from edictum.tool_call import ToolCall
 from edictum.tools import SideEffect
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from edictum.ruleset.syntax import SandboxRule
 
 _MAX_MATCHES = 1_000
+_MAX_SHOWN = 200
 _CLIMBS = re.compile(r"(?:^|[/\\])\.\.(?:[/\\]|$)")
 # Reading and writing it has no effect, and "2>/dev/null" is in every second command.
 _NOWHERE = "/dev/null"
@@ -84,6 +86,12 @@ class Sandbox:
         Raises:
             TooManyArguments: The arguments are too many to be judged.
         """
+        return self.why(call) is not None
+
+    def why(self, call: ToolCall) -> str | None:
+        """
+        The first thing found outside, in words for the decision log; None when all is inside.
+        """
         leaves, given = read_arguments(call.args)
         if call.file_path is not None:
             leaves.append(Leaf(call.file_path, 1, 1))
@@ -95,17 +103,27 @@ class Sandbox:
                 for command in given
                 for simple in read_commands(command.text, command.words, pipelines=self._rule.allow_pipelines)
             ]
-            if self._reading is not None and not self._paths_inside(call, leaves, commands):
-                return True
-            if not all(self._commands.admits(command) for command in commands):
-                return True
-            return self._hosts is not None and not all(map(self._admits, self._targets(leaves, commands)))
-        except (BadPath, BadHost, Unreadable):
-            return True
+            if self._reading is not None:
+                path = self._path_outside(call, leaves, commands)
+                if path is not None:
+                    return f"path {_shown(path)}" if path else "no path was found"
+            for command in commands:
+                if not self._commands.admits(command):
+                    return f"command {_shown(' '.join(word.text for word in command.words))}"
+            if self._hosts is not None:
+                for target in self._targets(leaves, commands):
+                    if not self._admits(target):
+                        return f"host {_shown(target.host)}"
+        except (BadPath, BadHost, Unreadable) as error:
+            return str(error)
+        return None
 
     # --- paths ----------------------------------------------------------------------------------
 
-    def _paths_inside(self, call: ToolCall, leaves: list[Leaf], commands: Sequence[SimpleCommand]) -> bool:
+    def _path_outside(self, call: ToolCall, leaves: list[Leaf], commands: Sequence[SimpleCommand]) -> str | None:
+        """
+        The first path outside; empty when a path is needed and there is none, None when all are inside.
+        """
         reads = call.side_effect in (SideEffect.PURE, SideEffect.READ)
         roots = self._reading if reads else self._writing
         assert roots is not None
@@ -116,8 +134,8 @@ class Sandbox:
                 continue
             found = True
             if path != _NOWHERE and not self._holds(path, base, roots):
-                return False
-        return found or not self._rule.require_match
+                return path
+        return None if found or not self._rule.require_match else ""
 
     def _holds(self, path: str, base: str, roots: Roots) -> bool:
         for spelling in spellings(path, self._environ):
@@ -182,6 +200,13 @@ class Sandbox:
         if rule.schemes is not None and target.scheme and target.scheme not in rule.schemes:
             return False
         return not (rule.block_private and is_private(target.host) and not self._hosts.names(target))
+
+
+def _shown(text: str) -> str:
+    """
+    A text of the call in a reason: on one line and not too long.
+    """
+    return shorten(escape_controls(text), _MAX_SHOWN)
 
 
 def _same_command(command: Command, text: str) -> bool:

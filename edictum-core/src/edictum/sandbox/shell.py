@@ -278,10 +278,12 @@ def _target(tokens: list[_Token], index: int, braces: _Braces) -> list[Word]:
     """
     Read the word after the redirection that ends before ``index``.
     """
-    if index >= len(tokens) or tokens[index].operator or _names_descriptor(tokens, index):
+    if index >= len(tokens) or tokens[index].operator:
         raise Unreadable("a redirection without a file")
     operator, token = tokens[index - 1].operator, tokens[index]
     if operator not in (">&", "<&"):
+        if _names_descriptor(tokens, index):
+            raise Unreadable("a redirection without a file")
         braces.refuse(token.word, "braces in a redirection")
         return [_word(token.word)]
     text = _bare_start(token.word)
