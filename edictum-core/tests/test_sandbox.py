@@ -91,6 +91,17 @@ LEADS_OUT: list[Data] = [
     {"cwd": "/etc", "path": "passwd"},
     {"cwd": "src", "path": "../../outside"},
     {"content": "/etc/passwd"},
+    {"options": {"cwd": "src"}, "path": "../../x"},
+    {"root": "..", "path": "x"},
+    {"root": "src", "path": "../../x"},
+    {"note": "\uff0e\uff0e\uff0fx"},
+    {"path": "/./" * 9_000 + "etc/passwd"},
+    {"note": "src/../" * 9_000 + "../x"},
+    {"command": b"cat /etc/passwd"},
+    {"commands": ["ls", "cat /etc/passwd"]},
+    {"commands": [["ls"], ["cat", "/etc/passwd"]]},
+    {"command": ["cat /etc/passwd"]},
+    {"command": {"program": "cat", "args": ["/etc/passwd"]}},
 ]
 
 
@@ -121,6 +132,13 @@ STAYS_INSIDE: list[Data] = [
     {"ratio": "1/2", "number": 5, "flag": True, "none": None},
     {"pattern": "a..b"},
     {"version": "1..2"},
+    {"options": {"cwd": "src"}, "path": "../notes.txt"},
+    {"dir": "src", "file": "main.py"},
+    {"root": ".", "path": "src/../notes.txt"},
+    {"note": "price \uff0e\uff0e\uff0e"},
+    {"command": ["ls", 5]},
+    {"command": ["git commit -m x"]},
+    {"shell": True, "command": None},
 ]
 
 
@@ -328,6 +346,11 @@ def test_shell_that_is_allowed_runs_only_allowed_commands() -> None:
     assert not blocks(rule, {"command": "bash -c 'ls src'"})
     assert blocks(rule, {"command": "bash -c 'rm src'"})
     assert blocks(rule, {"command": "bash -c \"bash -c 'rm src'\""})
+
+
+@pytest.mark.parametrize("command", [{"program": "ls"}, [{"a": 1}, "ls"], [[["ls"]], 2]], ids=str)
+def test_command_that_is_neither_text_nor_words_is_blocked_where_commands_are_listed(command: Any) -> None:
+    assert blocks(box(allows={"commands": ["ls"]}), {"command": command})
 
 
 def test_denied_commands_win_wherever_the_program_lies() -> None:

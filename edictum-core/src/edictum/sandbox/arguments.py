@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
+from unicodedata import normalize
 
 MAX_DEPTH = 20
 MAX_LEAVES = 10_000
@@ -31,7 +32,10 @@ _KEYS = {key: meaning for meaning, keys in _MEANING.items() for key in keys.spli
 _COMMAND_KEYS = frozenset(key for key, meaning in _KEYS.items() if meaning == COMMAND)
 # Beside a command, these hold its arguments.
 _ARGUMENT_LISTS = frozenset(("args", "argv", "arguments"))
-WORKING_DIRECTORY = frozenset(("cwd", "workdir", "workingdirectory"))
+_WORKING = frozenset(("cwd", "workdir", "workingdirectory"))
+_FOLDERS = frozenset(("root", "basedir", "dir", "directory", "folder"))
+# Values under the key of a command that are none, such as "shell": true.
+_NO_COMMAND = (bool, int, float, type(None))
 
 _FOLDED = re.compile(r"[_\-\s]")
 
@@ -66,10 +70,32 @@ class Command(NamedTuple):
     Attributes:
         text: What a shell reads; None for a list of words, which no shell takes apart.
         words: The words of the list, or those that follow the text as a list of its own.
+        readable: False for a value that is neither text nor a list of words.
     """
 
     text: str | None
     words: tuple[str, ...] = ()
+    readable: bool = True
+
+
+class Arguments:
+    """
+    What the arguments of a call hold.
+
+    Attributes:
+        leaves: All texts that are not commands.
+        commands: All commands.
+        working: Directories that the call asks to run in.
+        folders: Other directories, from which a tool may take relative paths.
+    """
+
+    __slots__ = ("commands", "folders", "leaves", "working")
+
+    def __init__(self) -> None:
+        self.leaves: list[Leaf] = []
+        self.commands: list[Command] = []
+        self.working: list[str] = []
+        self.folders: list[str] = []
 
 
 @lru_cache(maxsize=4_096)
@@ -80,107 +106,115 @@ def fold(key: str) -> str:
     return _FOLDED.sub("", key).lower()
 
 
-def read_arguments(args: Mapping[str, Any]) -> tuple[list[Leaf], list[Command]]:
+def read_arguments(args: Mapping[str, Any]) -> Arguments:
     """
     Collect the texts and commands of a call's arguments.
 
     Raises:
-        TooManyArguments: More than 10,000 values, or nested deeper than 20 levels.
+        TooManyArguments: More than 10,000 texts, or nested deeper than 20 levels.
     """
-    leaves: list[Leaf] = []
-    commands: list[Command] = []
-    _read_mapping(args, 0, 1, leaves, commands)
-    return leaves, commands
+    found = Arguments()
+    _read_mapping(args, 0, 1, found)
+    return found
 
 
-def _read_mapping(
-    mapping: Mapping[Any, Any], around: int, depth: int, leaves: list[Leaf], commands: list[Command]
-) -> None:
+def _read_mapping(mapping: Mapping[Any, Any], around: int, depth: int, found: Arguments) -> None:
     folded = {fold(str(key)): key for key in mapping}
     has_command = not _COMMAND_KEYS.isdisjoint(folded)
     for key, value in mapping.items():
         short = fold(str(key))
         meaning = _KEYS.get(short, 0)
         if not str(key).isidentifier():
-            leaves.append(Leaf(str(key), 0, around, name=True))
-        if meaning == COMMAND and _is_command(value):
-            commands.append(_command(value, mapping, folded))
-        elif not (has_command and short in _ARGUMENT_LISTS and _is_words(value)):
-            _read(value, meaning, around | meaning, depth, leaves, commands)
+            found.leaves.append(Leaf(str(key), 0, around, name=True))
+        if meaning == COMMAND and not isinstance(value, _NO_COMMAND):
+            _read_command(short, value, _following(mapping, folded), depth, found)
+        elif not (has_command and short in _ARGUMENT_LISTS and _words(value) is not None):
+            _read(value, meaning, around | meaning, depth, found)
+        if short in _WORKING and (text := _text(value)):
+            found.working.append(text)
+        elif short in _FOLDERS and (text := _text(value)):
+            found.folders.append(text)
 
 
-def _read(value: Any, meaning: int, around: int, depth: int, leaves: list[Leaf], commands: list[Command]) -> None:
-    if len(leaves) >= MAX_LEAVES:
-        raise TooManyArguments(f"the arguments hold more than {MAX_LEAVES} values")
-    if isinstance(value, str):
-        leaves.append(Leaf(value, meaning, around))
+def _read(value: Any, meaning: int, around: int, depth: int, found: Arguments) -> None:
+    if len(found.leaves) >= MAX_LEAVES:
+        raise TooManyArguments(f"the arguments hold more than {MAX_LEAVES} texts")
+    text = _text(value)
+    if text is not None:
+        found.leaves.append(Leaf(text, meaning, around))
     elif value is None or isinstance(value, (bool, float)):
         return
     elif isinstance(value, int):
         # A host may be given as a number; nothing else that matters here is one.
         if around & HOST:
-            leaves.append(Leaf(str(value), meaning, around))
+            found.leaves.append(Leaf(str(value), meaning, around))
     elif depth >= MAX_DEPTH:
         raise TooManyArguments(f"the arguments are nested deeper than {MAX_DEPTH} levels")
     elif isinstance(value, Mapping):
-        _read_mapping(value, around, depth + 1, leaves, commands)
+        _read_mapping(value, around, depth + 1, found)
     elif isinstance(value, (list, tuple, set, frozenset)):
         for item in value:
-            _read(item, meaning, around, depth + 1, leaves, commands)
+            _read(item, meaning, around, depth + 1, found)
     else:
-        leaves.append(Leaf(_text(value), meaning, around))
+        found.leaves.append(Leaf(str(value), meaning, around))
 
 
-def _text(value: Any) -> str:
+def _text(value: Any) -> str | None:
+    if isinstance(value, str):
+        return value
     if isinstance(value, (bytes, bytearray)):
         return bytes(value).decode("utf-8", "surrogateescape")
-    if isinstance(value, os.PathLike):
-        return os.fsdecode(value)
-    return str(value)
+    return os.fsdecode(value) if isinstance(value, os.PathLike) else None
 
 
-def _is_words(value: Any) -> bool:
-    return isinstance(value, (list, tuple)) and all(isinstance(word, str) for word in value)
+def _words(value: Any) -> tuple[str, ...] | None:
+    """
+    A list of words, also of numbers; None for anything else.
+    """
+    if not isinstance(value, (list, tuple)):
+        return None
+    words = [str(item) if isinstance(item, (int, float)) else _text(item) for item in value]
+    return None if None in words else tuple(word for word in words if word is not None)
 
 
-def _is_command(value: Any) -> bool:
-    return isinstance(value, str) or (_is_words(value) and len(value) > 0)
-
-
-def _command(value: Any, mapping: Mapping[Any, Any], folded: Mapping[str, Any]) -> Command:
-    following: tuple[str, ...] = ()
+def _following(mapping: Mapping[Any, Any], folded: Mapping[str, Any]) -> tuple[str, ...]:
+    words: tuple[str, ...] = ()
     for key in sorted(_ARGUMENT_LISTS & folded.keys()):
-        if _is_words(mapping[folded[key]]):
-            following += tuple(mapping[folded[key]])
-    if isinstance(value, str):
-        return Command(value, following)
-    return Command(None, (*value, *following))
+        words += _words(mapping[folded[key]]) or ()
+    return words
 
 
-def working_directory(args: Mapping[str, Any]) -> str | None:
-    """
-    The directory that the call asks to run in, or None.
-    """
-    for key, value in args.items():
-        if isinstance(value, str) and value and fold(str(key)) in WORKING_DIRECTORY:
-            return value
-    return None
+def _read_command(key: str, value: Any, following: tuple[str, ...], depth: int, found: Arguments) -> None:
+    text, words = _text(value), _words(value)
+    if text is not None:
+        found.commands.append(Command(text, following))
+    elif isinstance(value, (list, tuple)) and (key == "commands" or len(value) == 1):
+        # Several commands, or one that a list was put around.
+        for item in value:
+            _read_command("command", item, following, depth, found)
+    elif words is not None:
+        found.commands.append(Command(None, (*words, *following)))
+    else:
+        found.commands.append(Command(None, readable=False))
+        _read(value, 0, 0, depth, found)
 
 
 _SHAPE = re.compile(r"[~/\\]|\.{1,2}(?:[/\\]|$)|[A-Za-z]:[/\\]|(?i:file:)")
 _CLIMBS = re.compile(r"(?:^|[/\\])\.\.(?:[/\\]|$)")
 _PERCENT_IN_PATH = re.compile(r"%(?:2[eEfF]|5[cC]|25|00)")
-_MAX_SHAPED = 4_096
 
 
 def looks_like_path(text: str) -> bool:
     """
     Whether a text reads as a path whatever its key: it starts like one, or climbs with ``..``.
     """
+    if not text.isascii():
+        # Full-width dots and slashes become plain ones in tools that normalise.
+        text = normalize("NFKC", text)
     if ".." not in text and "%" not in text and not _SHAPE.match(text.lstrip()):
         return False
     line = text.strip()
-    if not line or len(line) > _MAX_SHAPED or "\n" in line or "\r" in line:
+    if not line or "\n" in line or "\r" in line:
         return False
     if _SHAPE.match(line) or (".." in line and _CLIMBS.search(line)):
         return True

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING
 
 from edictum.sandbox.arguments import (
     HOST,
+    PATH,
+    Arguments,
     Command,
     Leaf,
     looks_like_path,
     path_leaves,
     read_arguments,
-    working_directory,
 )
 from edictum.sandbox.commands import PATH_DIRS, CommandList, is_network_url, path_words, read_commands
 from edictum.sandbox.hosts import BadHost, HostList, Target, is_private, is_url, target_of_host, target_of_url, urls_in
@@ -92,26 +93,28 @@ class Sandbox:
         """
         The first thing found outside, in words for the decision log; None when all is inside.
         """
-        leaves, given = read_arguments(call.args)
+        found = read_arguments(call.args)
         if call.file_path is not None:
-            leaves.append(Leaf(call.file_path, 1, 1))
-        if call.bash_command and not any(_same_command(command, call.bash_command) for command in given):
-            given.append(Command(call.bash_command))
+            found.leaves.append(Leaf(call.file_path, PATH, PATH))
+        if call.bash_command and not any(_same_command(command, call.bash_command) for command in found.commands):
+            found.commands.append(Command(call.bash_command))
+        if self._commands.limited and not all(command.readable for command in found.commands):
+            return "a command that cannot be read"
         try:
             commands = [
                 simple
-                for command in given
+                for command in found.commands
                 for simple in read_commands(command.text, command.words, pipelines=self._rule.allow_pipelines)
             ]
             if self._reading is not None:
-                path = self._path_outside(call, leaves, commands)
+                path = self._path_outside(call, found, commands)
                 if path is not None:
                     return f"path {_shown(path)}" if path else "no path was found"
             for command in commands:
                 if not self._commands.admits(command):
                     return f"command {_shown(' '.join(word.text for word in command.words))}"
             if self._hosts is not None:
-                for target in self._targets(leaves, commands):
+                for target in self._targets(found.leaves, commands):
                     if not self._admits(target):
                         return f"host {_shown(target.host)}"
         except (BadPath, BadHost, Unreadable) as error:
@@ -120,39 +123,44 @@ class Sandbox:
 
     # --- paths ----------------------------------------------------------------------------------
 
-    def _path_outside(self, call: ToolCall, leaves: list[Leaf], commands: Sequence[SimpleCommand]) -> str | None:
+    def _path_outside(self, call: ToolCall, given: Arguments, commands: Sequence[SimpleCommand]) -> str | None:
         """
         The first path outside; empty when a path is needed and there is none, None when all are inside.
         """
         reads = call.side_effect in (SideEffect.PURE, SideEffect.READ)
         roots = self._reading if reads else self._writing
         assert roots is not None
-        base = self._base(call)
+        bases = self._bases(given)
         found = False
-        for path in (*path_leaves(leaves), *self._paths_of(commands, base)):
+        for path in dict.fromkeys((*path_leaves(given.leaves), *self._paths_of(commands, bases))):
             if is_network_url(path) and not _CLIMBS.search(path):
                 continue
             found = True
-            if path != _NOWHERE and not self._holds(path, base, roots):
+            if path != _NOWHERE and not self._holds(path, bases, roots):
                 return path
         return None if found or not self._rule.require_match else ""
 
-    def _holds(self, path: str, base: str, roots: Roots) -> bool:
+    def _holds(self, path: str, bases: Sequence[str], roots: Roots) -> bool:
         for spelling in spellings(path, self._environ):
-            place = place_of(spelling, base)
-            if not roots.hold(place) or self._not_within.hold(place):
-                return False
+            for base in bases[:1] if spelling.startswith("/") else bases:
+                place = place_of(spelling, base)
+                if not roots.hold(place) or self._not_within.hold(place):
+                    return False
         return True
 
-    def _base(self, call: ToolCall) -> str:
+    def _bases(self, given: Arguments) -> list[str]:
         """
-        Where relative paths start: the directory that the call asks for, which is itself judged, else the rule's.
+        Where relative paths may start; from each of them they must stay inside.
+
+        That is the directory that the call asks for, which is itself judged, or else the rule's or the process's,
+        and any other directory among the arguments.
         """
         base = os.path.abspath(os.path.expanduser(self._rule.base)) if self._rule.base else os.getcwd()
-        asked = working_directory(call.args)
-        return base if asked is None else os.path.join(base, spellings(asked, self._environ)[-1])
+        asked = [os.path.join(base, path) for text in given.working for path in spellings(text, self._environ)]
+        others = [os.path.join(base, path) for text in given.folders for path in spellings(text, self._environ)]
+        return (asked or [base]) + others
 
-    def _paths_of(self, commands: Iterable[SimpleCommand], base: str) -> Iterator[str]:
+    def _paths_of(self, commands: Iterable[SimpleCommand], bases: Sequence[str]) -> Iterator[str]:
         """
         The paths that commands name.
 
@@ -160,13 +168,13 @@ class Sandbox:
         """
         for command in commands:
             for target in command.targets:
-                yield from _matches(target, base)
+                yield from _matches(target, bases[0])
             words = command.words[1:] if self._commands.names(command) else command.words
             for word in (*words, *(value for _, value in command.assignments)):
                 for part in path_words(word):
                     if part.glob >= 0:
-                        yield from _matches(part, base)
-                    elif looks_like_path(part.text) or (part.text and _exists(part.text, base)):
+                        yield from _matches(part, bases[0])
+                    elif looks_like_path(part.text) or (part.text and _exists(part.text, bases[0])):
                         yield part.text
 
     # --- hosts ----------------------------------------------------------------------------------

@@ -78,6 +78,9 @@ class CommandList:
     An entry is a name (``ls``), an absolute path, or several words that a command begins with (``git status``).  A
     name also admits the absolute path of that name in one of the usual directories.
 
+    Attributes:
+        limited: Whether only some commands may run.
+
     Args:
         allowed: Entries; None admits every command that is not denied.
         denied: Entries that win; a name denies the program wherever it lies, several words also with others between.
@@ -85,11 +88,12 @@ class CommandList:
         strict: Refuse commands that run other code: ``python -c``, ``find -exec``, ``xargs``, ``env`` and their like.
     """
 
-    __slots__ = ("_allowed", "_denied", "_path_dirs", "_strict")
+    __slots__ = ("_allowed", "_denied", "_path_dirs", "_strict", "limited")
 
     def __init__(
         self, allowed: Iterable[str] | None, denied: Iterable[str], path_dirs: Iterable[str], *, strict: bool
     ) -> None:
+        self.limited = allowed is not None
         self._allowed = None if allowed is None else tuple(tuple(entry.split()) for entry in allowed)
         self._denied = tuple(tuple(entry.split()) for entry in denied)
         self._path_dirs = frozenset(os.path.normpath(folder) for folder in path_dirs)

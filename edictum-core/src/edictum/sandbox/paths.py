@@ -12,7 +12,10 @@ import os
 import re
 import sys
 from collections.abc import Iterable, Mapping
+from unicodedata import normalize
 
+MAX_PATH = 16_384  # far beyond what a system takes; longer ones would take long to follow
+_SHORT = 4_096
 _MAX_DECODINGS = 3
 
 # Nothing in such a text is read differently by different tools.
@@ -41,9 +44,13 @@ def spellings(text: str, environ: Mapping[str, str]) -> list[str]:
         BadPath: It holds a control character, also an encoded one, an undecodable sequence, more than three layers
             of encoding, an unknown user or variable, or a file on another host.
     """
-    if _PLAIN(text):
+    if len(text) < _SHORT and text.isascii() and _PLAIN(text):
         return [text]
+    if len(text) > MAX_PATH:
+        raise BadPath("a path that is too long")
     found = _decoded(text)
+    if not text.isascii():
+        found += [normalize("NFKC", path) for path in found]
     found += [path.replace("\\", "/") for path in found if "\\" in path]
     for path in found:
         if _CONTROL.search(path):
