@@ -183,10 +183,11 @@ class Roots:
         """
         Whether a place is one of the roots or lies below one.
         """
-        return any(_below(place, root) for root in self._fixed) or any(
-            _below(place, os.path.realpath(path)) for path in self._moving
-        )
+        for root in self._fixed:
+            if _below(place, root):
+                return True
+        return any(_below(place, os.path.realpath(path)) for path in self._moving) if self._moving else False
 
 
 def _below(place: str, root: str) -> bool:
-    return place == root or place.startswith(root if root.endswith("/") else root + "/")
+    return place.startswith(root) and (len(place) == len(root) or root[-1] == "/" or place[len(root)] == "/")
