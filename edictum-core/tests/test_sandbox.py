@@ -354,8 +354,19 @@ def test_command_that_is_neither_text_nor_words_is_blocked_where_commands_are_li
 
 
 def test_denied_commands_win_wherever_the_program_lies() -> None:
-    rule = box(allows={"commands": ["git", "rm", "/bin/rm"]}, not_allows={"commands": ["rm", "git push"]})
-    for command in ("rm x", "/bin/rm x", "git push", "git -C src push --force", "git  push"):
+    rule = box(
+        allows={"commands": ["git", "rm", "/bin/rm", "sudo", "!", "time"]}, not_allows={"commands": ["rm", "git push"]}
+    )
+    for command in (
+        "rm x",
+        "/bin/rm x",
+        "sudo -n rm x",
+        "! rm x",
+        "time env A=1 /bin/rm x",
+        "git push",
+        "git -C src push --force",
+        "git  push",
+    ):
         assert blocks(rule, {"command": command})
     assert not blocks(rule, {"command": "git pull"})
 

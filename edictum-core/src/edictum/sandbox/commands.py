@@ -106,7 +106,7 @@ class CommandList:
         if any(name.removesuffix("+") in _DANGEROUS_VARIABLES for name, _ in command.assignments):
             return False
         words = [word.text for word in command.words]
-        if any(_denies(entry, words) for entry in self._denied):
+        if any(_denies(entry, program) for entry in self._denied for program in _programs(words)):
             return False
         if self._strict and _runs_code(words):
             return False
@@ -130,6 +130,16 @@ class CommandList:
         ):
             return False
         return list(words[1 : len(entry)]) == following
+
+
+def _programs(words: Sequence[str]) -> Iterator[Sequence[str]]:
+    """
+    The command, and where it only starts others (``time rm x``, ``sudo rm x``), whatever they may be.
+    """
+    yield words
+    if words and (words[0] in ("!", "{") or os.path.basename(words[0]) in _RUNNERS):
+        for start in range(1, len(words)):
+            yield words[start:]
 
 
 def _denies(entry: tuple[str, ...], words: Sequence[str]) -> bool:
