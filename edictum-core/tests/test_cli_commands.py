@@ -418,9 +418,23 @@ def test_check_invalid_tool_name_is_blocked(ruleset: str, capsys: pytest.Capture
     assert (found["decision"], found["rule_id"]) == ("block", "tool_name")
 
 
-def test_check_several_files_is_wrong_use(ruleset: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["check", ruleset, ruleset, "--tool", "t", "--args", "{}"]) == 2
-    assert error_of(capsys) == ["error: check takes one file; composing several arrives in the next version"]
+def test_check_several_files_composes_them(tmp_path: Path, ruleset: str, capsys: pytest.CaptureFixture[str]) -> None:
+    observing = write(tmp_path / "more.yaml", RULESET.replace("mode: enforce", "mode: observe"))
+    arguments = ["--tool", "deploy", "--args", "{}", "--json"]
+    alone = main(["check", ruleset, *arguments])
+    json_of(capsys)
+    assert (alone, main(["check", ruleset, observing, *arguments])) == (1, 0)
+    json_of(capsys)
+
+
+def test_check_problem_in_one_of_several_files_names_it(
+    tmp_path: Path, ruleset: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad = write(tmp_path / "bad.yaml", RULESET.replace("tool: deploy", "tol: deploy"))
+    assert main(["check", ruleset, bad, "--tool", "t", "--args", "{}"]) == 2
+    assert any(line.strip().startswith(f"{bad}:") for line in error_of(capsys))
+    assert main(["check", ruleset, str(tmp_path / "none.yaml"), "--tool", "t", "--args", "{}"]) == 2
+    assert f'no such file: "{tmp_path / "none.yaml"}"' in error_of(capsys)[0]
 
 
 def test_check_invalid_ruleset_is_no_decision(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

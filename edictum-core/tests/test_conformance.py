@@ -335,7 +335,10 @@ def test_folder_with_all_sorts_of_cases_reports_each(tmp_path: Path, capsys: pyt
     write(tmp_path, "b.adversarial.yaml", noted)
     write(tmp_path, "c.rejection.yaml", rejection(ruleset(pre(), mode="lenient")))
     write(tmp_path, "d.workflow-v0.18.yaml", {"id": "wt-001"}, {"id": "wt-002"})
-    write(tmp_path, "extends-inheritance.workflow-v0.18.yaml", {"id": "ex-001"})
+    named = case(ruleset(pre()), "denied") | {"id": "ex-001", "contract": "child"}
+    parents = {"base": ruleset(pre()), "child": {**ruleset(pre()), "extends": "base", "rules": []}}
+    path = write(tmp_path, "extends-inheritance.workflow-v0.18.yaml", named)
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"rulesets": parents}))
     write(tmp_path, "e.other.yaml", {"id": "unknown"})
 
     status = main([str(tmp_path)])
@@ -347,17 +350,16 @@ def test_folder_with_all_sorts_of_cases_reports_each(tmp_path: Path, capsys: pyt
         "FAILED behavioral wrong-001 (deep/down/a.fixtures.yaml): expected denied, got allowed: ",
         "FAILED behavioral case-001 (deep/down/a.fixtures.yaml): malformed case: its id occurs twice",
         "FAILED behavioral deep/down/a.fixtures.yaml[3]: malformed case: it has no id",
-        'SKIPPED extends-inheritance the whole family, 1 cases: inheritance with "extends" arrives in the next version',
         "SKIPPED workflow-v0.18 the whole family, 2 cases: workflow gates arrive in the next version",
         "behavioral: 1 passed, 3 failed, 0 skipped",
         "adversarial: 1 passed, 0 failed, 0 skipped",
         "rejection: 1 passed, 0 failed, 0 skipped",
-        "extends-inheritance: 0 passed, 0 failed, 1 skipped",
+        "extends-inheritance: 1 passed, 0 failed, 0 skipped",
         "workflow: 0 passed, 0 failed, 0 skipped",
         "workflow-coding-guard: 0 passed, 0 failed, 0 skipped",
         "workflow-v0.18: 0 passed, 0 failed, 2 skipped",
         "workflow-adapter: 0 passed, 0 failed, 0 skipped",
-        "3 passed, 3 failed, 3 skipped",
+        "4 passed, 3 failed, 2 skipped",
     ]
     assert status == 1
 
@@ -381,9 +383,12 @@ def test_folder_with_a_file_that_is_no_fixture_file_fails(tmp_path: Path, text: 
     assert next(report.lines()).startswith(f"FAILED behavioral bad.fixtures.yaml: {detail}")
 
 
-@pytest.mark.parametrize("family", ["behavioral", "adversarial", "rejection"])
+@pytest.mark.parametrize("family", ["behavioral", "adversarial", "rejection", "extends-inheritance"])
 def test_family_without_a_case_fails_by_name_where_it_is_required(tmp_path: Path, family: str) -> None:
-    names = {"behavioral": "a.fixtures.yaml", "adversarial": "a.adversarial.yaml", "rejection": "a.rejection.yaml"}
+    names = {
+        "behavioral": "a.fixtures.yaml", "adversarial": "a.adversarial.yaml", "rejection": "a.rejection.yaml",
+        "extends-inheritance": "extends-inheritance.workflow-v0.18.yaml",
+    }  # fmt: skip
     for other, name in names.items():
         given = rejection(ruleset(), "rules") if other == "rejection" else RIGHT["blocked"]
         if other != family:
@@ -393,8 +398,8 @@ def test_family_without_a_case_fails_by_name_where_it_is_required(tmp_path: Path
     optional = check_folder(tmp_path, judge=pass_everything)
 
     assert [(result.family, result.outcome.status) for result in wanted.results][-1] == (family, "failed")
-    assert (wanted.count("passed"), wanted.count("failed"), wanted.count("skipped")) == (2, 1, 0)
-    assert (optional.count("passed"), optional.count("failed"), optional.count("skipped")) == (2, 0, 1)
+    assert (wanted.count("passed"), wanted.count("failed"), wanted.count("skipped")) == (3, 1, 0)
+    assert (optional.count("passed"), optional.count("failed"), optional.count("skipped")) == (3, 0, 1)
 
 
 def test_file_without_a_case_fails_where_all_are_required(tmp_path: Path) -> None:
@@ -421,7 +426,7 @@ def test_command_line_without_fixtures_never_passes_a_case(
 
     found = main([])
 
-    last = "0 passed, 3 failed, 0 skipped" if required == "1" else "0 passed, 0 failed, 3 skipped"
+    last = "0 passed, 4 failed, 0 skipped" if required == "1" else "0 passed, 0 failed, 4 skipped"
     assert capsys.readouterr().out.splitlines()[-1] == last
     assert found == status
 
@@ -472,7 +477,7 @@ def run_command(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize(
     ("verdict", "status", "last"),
-    [("denied", 0, "1 passed, 0 failed, 2 skipped"), ("allowed", 1, "0 passed, 1 failed, 2 skipped")],
+    [("denied", 0, "1 passed, 0 failed, 3 skipped"), ("allowed", 1, "0 passed, 1 failed, 3 skipped")],
 )
 def test_command_line_exits_by_the_outcome(tmp_path: Path, verdict: str, status: int, last: str) -> None:
     write(tmp_path, "a.fixtures.yaml", case(ruleset(pre()), verdict))

@@ -23,7 +23,7 @@ PUBLISHED = """
     BashClassifier HookDecision HookRegistration HookResult Decision precondition postcondition session_contract
     OperationLimits Session StorageBackend MemoryBackend AuditAction AuditEvent AuditSink CollectingAuditSink
     CompositeSink FileAuditSink MarkEvictedError StdoutAuditSink RedactionPolicy CheckPipeline PreDecision
-    PostDecision deny_sensitive_reads Finding PostCallResult EvaluationResult RuleResult
+    PostDecision deny_sensitive_reads CompositionReport Finding PostCallResult EvaluationResult RuleResult
 """
 MODULES = (
     "approval",
@@ -38,6 +38,7 @@ MODULES = (
     "session",
     "storage",
     "testing",
+    "yaml_engine",
 )
 
 # Heavy parts of the standard library, optional packages, and parts of edictum that only some programs need.
@@ -71,7 +72,7 @@ def test_exported_names_are_all_public_ones() -> None:
         if not name.startswith("_") and not isinstance(value, ModuleType) and name != "annotations"
     }
     aliases = {"ContractResult"}
-    on_demand = {"LocalApprovalBackend"}
+    on_demand = {"CompositionReport", "LocalApprovalBackend"}
     assert (public - aliases) | on_demand == set(edictum.__all__) - {"__version__"}
 
 

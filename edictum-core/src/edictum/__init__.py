@@ -42,6 +42,7 @@ from edictum.tool_call import Principal, ToolCall, create_envelope, create_tool_
 from edictum.tools import BashClassifier, SideEffect, ToolRegistry
 
 if typing.TYPE_CHECKING:
+    from edictum.ruleset.composition import CompositionReport
     from edictum.local_approval import LocalApprovalBackend
 
 __version__ = "0.1.0"
@@ -61,6 +62,7 @@ __all__ = [
     "CheckPipeline",
     "CollectingAuditSink",
     "CompositeSink",
+    "CompositionReport",
     "ConfigProblem",
     "Decision",
     "Edictum",
@@ -107,9 +109,13 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    # Asking at a terminal is for development: an agent in production need not load it.
+    # What an agent in production seldom needs is loaded when it is asked for.
     if name == "LocalApprovalBackend":
         from edictum.local_approval import LocalApprovalBackend
 
         return LocalApprovalBackend
+    if name == "CompositionReport":
+        from edictum.ruleset.composition import CompositionReport
+
+        return CompositionReport
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
 
 from edictum.approval import ApprovalBackend
 from edictum.audit import AuditSink
@@ -36,6 +36,7 @@ from edictum.tool_call import Principal, ToolCall, new_call_id
 from edictum.tools import ToolRegistry
 
 if TYPE_CHECKING:
+    from edictum.ruleset.composition import CompositionReport
     from edictum.ruleset.operators import CustomOperator
     from edictum.ruleset.selectors import CustomSelector
     from edictum.ruleset.syntax import Mode
@@ -541,15 +542,19 @@ class Edictum:
 
     # --- reload and end -------------------------------------------------------------------------
 
-    async def reload(self, content: str | bytes | Mapping[str, Any]) -> None:
+    async def reload(self, content: str | bytes | Mapping[str, Any], *layers: str | bytes | Mapping[str, Any]) -> None:
         """
         Replace the ruleset; everything else the guard was made with stays.
 
         The document is read and compiled in a worker thread and then swapped in as a whole.  Calls that have
         begun end under the ruleset they began with.
 
+        Args:
+            content: The document.
+            *layers: More documents, composed with it as :meth:`from_yaml` composes files.
+
         Raises:
-            EdictumConfigError: The document is invalid; the ruleset in force stays.
+            EdictumConfigError: A document is invalid; the ruleset in force stays.
         """
         import asyncio
 
@@ -559,18 +564,19 @@ class Edictum:
             raise EdictumConfigError(
                 "a guard made by from_multiple cannot be reloaded; reload its parts and merge them again"
             )
-        policy = await asyncio.to_thread(
-            loading.load_content, content, self._names, self.redaction, self._legacy, None, self._max_rules
+        contents = (content, *layers)
+        policy, _ = await asyncio.to_thread(
+            loading.load_contents, contents, self._names, self.redaction, self._legacy, None, self._max_rules
         )
         self._state = self._make_state(policy)
 
     async def reload_from_disk(self) -> None:
         """
-        Read the file of :meth:`from_yaml` again and replace the ruleset with it.
+        Read the files of :meth:`from_yaml` again and replace the ruleset with them.
 
         Raises:
-            EdictumConfigError: The guard was not made from a file, or the file is invalid.
-            FileNotFoundError: The file is gone.
+            EdictumConfigError: The guard was not made from files, or one is invalid.
+            FileNotFoundError: A file is gone.
         """
         import asyncio
 
@@ -578,7 +584,9 @@ class Edictum:
 
         if not self._sources:
             raise EdictumConfigError("this guard was not made by from_yaml, so there is no file to read again")
-        policy = await asyncio.to_thread(loading.load_file, self._sources[0], self._names, self.redaction, self._legacy)
+        policy, _ = await asyncio.to_thread(
+            loading.load_files, self._sources, self._names, self.redaction, self._legacy
+        )
         self._state = self._make_state(policy)
 
     async def close(self) -> None:
@@ -629,34 +637,59 @@ class Edictum:
 
     # --- factories ------------------------------------------------------------------------------
 
+    @overload
     @classmethod
     def from_yaml(
-        cls, *paths: str | PathLike[str], legacy: Literal["reject", "upgrade"] = "reject", **options: Any
-    ) -> Self:
+        cls,
+        *paths: str | PathLike[str],
+        legacy: Literal["reject", "upgrade"] = "reject",
+        return_report: Literal[False] = False,
+        **options: Any,
+    ) -> Self: ...
+
+    @overload
+    @classmethod
+    def from_yaml(
+        cls,
+        *paths: str | PathLike[str],
+        legacy: Literal["reject", "upgrade"] = "reject",
+        return_report: Literal[True],
+        **options: Any,
+    ) -> tuple[Self, CompositionReport]: ...
+
+    @classmethod
+    def from_yaml(
+        cls,
+        *paths: str | PathLike[str],
+        legacy: Literal["reject", "upgrade"] = "reject",
+        return_report: bool = False,
+        **options: Any,
+    ) -> Self | tuple[Self, CompositionReport]:
         """
-        Make a guard from a ruleset file, YAML or JSON.
+        Make a guard from ruleset files, YAML or JSON.
+
+        Several files are layers: a later one replaces the default mode, tools and rules of the same id, and adds its
+        other rules; one with ``observe_alongside: true`` is only measured beside the others.
 
         Args:
-            *paths: The file.
+            *paths: The files.
             legacy: ``upgrade`` accepts the older vocabulary (``contracts``, ``effect``).
+            return_report: Return also what the layers did to each other.
             **options: Options of the constructor.
 
         Raises:
-            EdictumConfigError: The file is invalid, or more than one was given.
-            FileNotFoundError: There is no such file.
+            EdictumConfigError: A file is invalid, or none was given.
+            FileNotFoundError: A file does not exist.
         """
         from edictum import loading
 
-        if len(paths) != 1:
-            raise EdictumConfigError(
-                "from_yaml takes one file; composing several arrives in the next version" if paths
-                else "from_yaml needs the path of a ruleset"
-            )  # fmt: skip
+        if not paths:
+            raise EdictumConfigError("from_yaml needs the path of a ruleset")
         names, redaction = reading_options(options)
-        policy = loading.load_file(paths[0], names, redaction, legacy)
+        policy, report = loading.load_files(paths, names, redaction, legacy)
         guard = cls._from_policy(policy, options | {"redaction": redaction}, legacy)
-        guard._sources = (str(paths[0]),)
-        return guard
+        guard._sources = tuple(str(path) for path in paths)
+        return (guard, report) if return_report else guard
 
     @classmethod
     def from_yaml_string(
@@ -668,7 +701,7 @@ class Edictum:
         from edictum import loading
 
         names, redaction = reading_options(options)
-        policy = loading.load_content(content, names, redaction, legacy)
+        policy, _ = loading.load_contents([content], names, redaction, legacy)
         return cls._from_policy(policy, options | {"redaction": redaction}, legacy)
 
     @classmethod
@@ -694,7 +727,7 @@ class Edictum:
         from edictum import loading
 
         names, redaction = reading_options(options)
-        policy = loading.load_content(bundle, names, redaction, legacy, policy_version, max_rules)
+        policy, _ = loading.load_contents([bundle], names, redaction, legacy, policy_version, max_rules)
         guard = cls._from_policy(policy, options | {"redaction": redaction}, legacy)
         guard._max_rules = max_rules
         return guard

@@ -119,12 +119,12 @@ def _read(path: str) -> Document:
         try:
             return read_file(path)
         except EdictumConfigError as error:
-            raise CommandError(f"{path} cannot be used", *problem_lines(path, error)) from error
+            raise CommandError(f"{path} cannot be used", *problem_lines([path], error)) from error
 
 
 def _raise_if_any(problems: Problems, path: str) -> None:
     if problems:
-        raise CommandError(f"{path} cannot be used", *problem_lines(path, problems.as_error()))
+        raise CommandError(f"{path} cannot be used", *problem_lines([path], problems.as_error()))
 
 
 def _mappings(problems: Problems, items: Any, path: Path) -> list[tuple[int, dict[str, Any]]]:

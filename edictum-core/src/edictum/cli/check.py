@@ -7,7 +7,7 @@ from __future__ import annotations
 import argparse
 
 from edictum.cli.inputs import add_call_options, json_object, load_guard, principal_of
-from edictum.cli.terminal import CommandError, counted, say, say_json
+from edictum.cli.terminal import counted, say, say_json
 from edictum.cli.trial import Trial, TrialCall, try_call
 
 
@@ -15,7 +15,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """
     Add the options.
     """
-    parser.add_argument("files", nargs="+", metavar="FILE", help="ruleset, YAML or JSON")
+    parser.add_argument("files", nargs="+", metavar="FILE", help="ruleset, YAML or JSON; several are composed")
     add_call_options(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.epilog = "Exit code 1 means that the call is blocked, or needs the approval of a person."
@@ -25,10 +25,8 @@ def run(arguments: argparse.Namespace) -> int:
     """
     Say what is decided about the first call of a session.
     """
-    if len(arguments.files) > 1:
-        raise CommandError("check takes one file; composing several arrives in the next version")
     args = json_object(arguments.args, "--args")
-    guard = load_guard(arguments.files[0], arguments.environment)
+    guard = load_guard(*arguments.files, environment=arguments.environment)
     call = TrialCall(arguments.tool, args, arguments.environment, principal_of(arguments))
     trial = try_call(guard, call)
     if arguments.json:

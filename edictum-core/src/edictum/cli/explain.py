@@ -43,7 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
     """
     args = json_object(arguments.args, "--args")
     session = _session(arguments)
-    guard = load_guard(arguments.file, arguments.environment)
+    guard = load_guard(arguments.file, environment=arguments.environment)
     principal = principal_of(arguments)
     call = TrialCall(arguments.tool, args, arguments.environment, principal, session, arguments.output)
     trial = try_call(guard, call)

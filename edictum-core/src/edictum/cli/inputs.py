@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -50,34 +50,35 @@ def principal_of(arguments: argparse.Namespace) -> Principal | None:
     return Principal(user_id=user, role=role, ticket_ref=ticket)
 
 
-def load_guard(path: str, environment: str = "production") -> Edictum:
+def load_guard(*paths: str, environment: str = "production") -> Edictum:
     """
-    A guard with the rules of a file that writes no decision log, whatever the ruleset asks for.
+    A guard with the rules of files that writes no decision log, whatever the rulesets ask for.
 
     Raises:
-        CommandError: The file cannot be read or is not a valid ruleset.
+        CommandError: A file cannot be read or is not a valid ruleset.
     """
     from edictum.guard import Edictum
 
-    with reading(path):
+    with reading(paths[0]):
         try:
-            return Edictum.from_yaml(path, environment=environment, audit_sink=[])
+            return Edictum.from_yaml(*paths, environment=environment, audit_sink=[])
         except EdictumConfigError as error:
-            raise CommandError(f"{path} cannot be used", *problem_lines(path, error)) from error
+            raise CommandError(f"{', '.join(paths)} cannot be used", *problem_lines(paths, error)) from error
 
 
-def problem_lines(path: str, error: EdictumConfigError) -> list[str]:
+def problem_lines(paths: Sequence[str], error: EdictumConfigError) -> list[str]:
     """
-    Every problem of a file as ``file:line:column: path: message``.
+    Every problem of some files as ``file:line:column: path: message``.
 
     Args:
-        path: The file as it was given, so that editors and people find it.
+        paths: The files as they were given, so that editors and people find them.
         error: What the reader found.
     """
     if not error.errors:
-        return [f"{path}: {error}"]
+        return [f"{paths[0]}: {error}"]
     lines = []
     for problem in error.errors:
+        path = next((known for known in paths if os.path.basename(known) == problem.file), paths[0])
         place = path if problem.line is None else f"{path}:{problem.line}:{problem.column}"
         lines.append(": ".join(part for part in (place, problem.path, problem.message) if part))
     return lines
@@ -90,13 +91,14 @@ def reading(path: str) -> Iterator[None]:
     """
     try:
         yield
-    except FileNotFoundError:
-        raise CommandError(f'no such file: "{path}"{_similar_file(path)}') from None
-    except IsADirectoryError:
-        raise CommandError(f'"{path}" is a folder; name a file in it') from None
     except BrokenPipeError:
         raise
     except OSError as error:
+        path = error.filename if isinstance(error.filename, str) else path
+        if isinstance(error, FileNotFoundError):
+            raise CommandError(f'no such file: "{path}"{_similar_file(path)}') from None
+        if isinstance(error, IsADirectoryError):
+            raise CommandError(f'"{path}" is a folder; name a file in it') from None
         raise CommandError(f'cannot read "{path}": {error.strerror or error}') from None
 
 

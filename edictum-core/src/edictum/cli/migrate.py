@@ -96,7 +96,7 @@ def _migrate(path: str) -> _Migration:
         document = read_document(before, name=name)
         upgraded, changes = upgrade_ruleset(document.data)
     except EdictumConfigError as error:
-        raise CommandError(f"{path} cannot be migrated", *problem_lines(path, error), code=1) from error
+        raise CommandError(f"{path} cannot be migrated", *problem_lines([path], error), code=1) from error
     after = before
     if changes:
         lead = _BOM if before.startswith(_BOM) else b""
@@ -188,7 +188,7 @@ def _problems_of(path: str, content: bytes) -> list[str]:
     try:
         read_ruleset(read_document(content, name=os.path.basename(path)), custom=None)
     except EdictumConfigError as error:
-        return problem_lines(path, error)
+        return problem_lines([path], error)
     return []
 
 

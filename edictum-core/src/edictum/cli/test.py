@@ -42,7 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _run_cases(arguments: argparse.Namespace) -> int:
     cases = read_cases(arguments.cases, arguments.environment)
-    guard = load_guard(arguments.ruleset, arguments.environment)
+    guard = load_guard(arguments.ruleset, environment=arguments.environment)
     results = [_try_case(guard, case) for case in cases]
     passed = sum(result["passed"] for result in results)
     if arguments.json:
@@ -97,7 +97,7 @@ def _show_case(case: Case, result: dict[str, Any]) -> None:
 
 def _run_calls(arguments: argparse.Namespace) -> int:
     calls = read_calls(arguments.calls, arguments.environment)
-    guard = load_guard(arguments.ruleset, arguments.environment)
+    guard = load_guard(arguments.ruleset, environment=arguments.environment)
     trials = [try_call(guard, call) for call in calls]
     outcomes = Counter(trial.outcome for trial in trials)
     if arguments.json:

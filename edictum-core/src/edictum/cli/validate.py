@@ -45,7 +45,7 @@ def _report(path: str) -> dict[str, Any]:
         with reading(path):
             described = Edictum.from_yaml(path, audit_sink=[]).describe()
     except EdictumConfigError as error:
-        report["problems"] = problem_lines(path, error)
+        report["problems"] = problem_lines([path], error)
     else:
         for rule in described["rules"]:
             report["counts"][_TYPES[rule["type"]]] += 1

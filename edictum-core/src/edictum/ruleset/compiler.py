@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 from edictum.errors import ConfigProblem, EdictumConfigError
 from edictum.redaction import RedactionPolicy
+from edictum.ruleset.composition import CANDIDATE
 from edictum.ruleset.expressions import Names, compile_expression
 from edictum.ruleset.messages import compile_message
 from edictum.ruleset.patterns import admit
@@ -65,6 +66,7 @@ def _compile_rule(rule: Rule, names: Names, redaction: RedactionPolicy) -> Compi
             source=YAML_SOURCES["session_contract"],
             action="block",
             observe=observe,
+            candidate=rule.id.endswith(CANDIDATE),
             message=lambda call, result: text,
             limits=rule,
             tags=tags,
@@ -80,6 +82,7 @@ def _compile_rule(rule: Rule, names: Names, redaction: RedactionPolicy) -> Compi
         source=YAML_SOURCES[kind],
         action=rule.action,
         observe=observe,
+        candidate=rule.id.endswith(CANDIDATE),
         tools=rule.tools,
         condition=compile_expression(rule.when, names),
         message=compile_message(rule.message, names, redaction),
@@ -102,6 +105,7 @@ def _compile_sandbox(rule: SandboxRule, names: Names, redaction: RedactionPolicy
         source=YAML_SOURCES["sandbox"],
         action=rule.outside,
         observe=rule.mode == "observe",
+        candidate=rule.id.endswith(CANDIDATE),
         tools=rule.tools,
         condition=sandbox.outside,
         detail=sandbox.why,

@@ -64,13 +64,16 @@ class KnownNames:
 _NO_CUSTOM_NAMES = KnownNames()
 
 
-def read_ruleset(document: Document, *, custom: KnownNames | None = _NO_CUSTOM_NAMES) -> Ruleset:
+def read_ruleset(
+    document: Document, *, custom: KnownNames | None = _NO_CUSTOM_NAMES, composed: bool = False
+) -> Ruleset:
     """
     Validate a document.
 
     Args:
         document: What was read.
         custom: Registered operators and selectors; None when operators and selector roots are not to be checked.
+        composed: Whether it was made of several documents and may hold candidates.
 
     Returns:
         The ruleset with defaults filled in and synonyms resolved.
@@ -85,7 +88,7 @@ def read_ruleset(document: Document, *, custom: KnownNames | None = _NO_CUSTOM_N
     elif not _note_old_document(data, problems):
         operators = custom.operators if custom is not None else None
         selectors = custom.selectors if custom is not None else None
-        ruleset = _DocumentReader(problems, ExpressionReader(problems, operators, selectors)).read(data)
+        ruleset = _DocumentReader(problems, ExpressionReader(problems, operators, selectors), composed).read(data)
         problems.raise_if_any()
         return ruleset
     raise problems.as_error()
@@ -113,9 +116,10 @@ class _DocumentReader:
     Reads everything but the rules, which :class:`RulesReader` reads.
     """
 
-    def __init__(self, problems: Problems, expressions: ExpressionReader) -> None:
+    def __init__(self, problems: Problems, expressions: ExpressionReader, composed: bool) -> None:
         self._problems = problems
         self._expressions = expressions
+        self._composed = composed
 
     def read(self, data: dict[str, Any]) -> Ruleset:
         problems = self._problems
@@ -126,7 +130,7 @@ class _DocumentReader:
         name, description = self._metadata(data)
         mode = self._default_mode(data)
         self._refuse_extends(data)
-        rules, disabled = RulesReader(problems, self._expressions, mode).read(data)
+        rules, disabled = RulesReader(problems, self._expressions, mode, self._composed).read(data)
         return Ruleset(
             name=name,
             mode=mode,

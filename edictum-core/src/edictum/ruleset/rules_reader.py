@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple, cast
 
+from edictum.ruleset.composition import CANDIDATE
 from edictum.ruleset.expressions_reader import ExpressionReader
 from edictum.ruleset.problems import Path, Problems, choices, quote, render
 from edictum.ruleset.syntax import (
@@ -41,6 +42,7 @@ from edictum.ruleset.vocabulary import (
 )
 
 _ID = re.compile(RULE_ID)
+_ID_OR_CANDIDATE = re.compile(f"{RULE_ID}(?:{CANDIDATE})?")
 _HEAD_KEYS = ("id", "type", "enabled", "mode")
 _TIMEOUT_KEYS = ("timeout", "timeout_action", "timeout_effect")
 _RULE_KEYS = {
@@ -103,12 +105,14 @@ class RulesReader:
         problems: Where problems are noted.
         expressions: Reader of ``when``.
         mode: Mode of rules that do not say their own.
+        composed: Whether candidates of a watching layer are among them.
     """
 
-    def __init__(self, problems: Problems, expressions: ExpressionReader, mode: Mode) -> None:
+    def __init__(self, problems: Problems, expressions: ExpressionReader, mode: Mode, composed: bool = False) -> None:
         self._problems = problems
         self._expressions = expressions
         self._mode = mode
+        self._composed = composed
         self._first_use: dict[str, int] = {}
 
     def read(self, data: dict[str, Any]) -> tuple[tuple[Rule, ...], tuple[str, ...]]:
@@ -145,7 +149,7 @@ class RulesReader:
 
     def _id(self, item: dict[str, Any], path: Path, index: int) -> str:
         allowed = "lower-case letters, digits, hyphens and underscores, a letter or digit first"
-        rule_id = self._problems.named(item, "id", path, _ID, allowed)
+        rule_id = self._problems.named(item, "id", path, _ID_OR_CANDIDATE if self._composed else _ID, allowed)
         first = self._first_use.setdefault(rule_id, index) if rule_id else index
         if first != index:
             self._problems.add(
@@ -161,7 +165,7 @@ class RulesReader:
         kind = problems.choice(item, "type", path, RULE_TYPES, default="")
         if not kind:
             return None
-        problems.keys(item, path, _RULE_KEYS[kind], _REQUIRED[kind])
+        problems.keys(item, path, _RULE_KEYS[kind].union(("_observe",) if self._composed else ()), _REQUIRED[kind])
         mode = cast(Mode, problems.choice(item, "mode", path, MODES, default=self._mode, old=OLD_MODES))
         if kind == "sandbox":
             return self._sandbox(item, path, rule_id, mode)

@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from edictum.errors import EdictumConfigError
+from edictum.ruleset.composition import resolve_ruleset_extends
 
 VERDICTS = ("allowed", "denied", "warned", "redacted", "error")
 
 _WORKFLOW_REASON = "workflow gates arrive in the next version"
-_EXTENDS_REASON = 'inheritance with "extends" arrives in the next version'
 
 _Shape: TypeAlias = Mapping[str, type | tuple[type, ...]]
 _COMMON: _Shape = {"id": str, "description": str, "since": object}
@@ -80,7 +80,7 @@ FAMILIES = (
     Family("behavioral", ".fixtures.yaml"),
     Family("adversarial", ".adversarial.yaml"),
     Family("rejection", ".rejection.yaml"),
-    Family("extends-inheritance", "extends-inheritance.workflow-v0.18.yaml", _EXTENDS_REASON),
+    Family("extends-inheritance", "extends-inheritance.workflow-v0.18.yaml"),
     Family("workflow", ".workflow.yaml", _WORKFLOW_REASON),
     Family("workflow-coding-guard", ".workflow-coding-guard.yaml", _WORKFLOW_REASON),
     Family("workflow-v0.18", ".workflow-v0.18.yaml", _WORKFLOW_REASON),
@@ -154,7 +154,22 @@ def read_cases(family: Family, path: Path) -> list[Any]:
     cases = data.get("fixtures")
     if not isinstance(cases, list):
         raise MalformedError('has no list "fixtures"')
-    return cases
+    return [_resolved(case, data.get("rulesets")) for case in cases]
+
+
+def _resolved(case: Any, rulesets: Any) -> Any:
+    """
+    A case whose ruleset is a name, with the ruleset of that name in its file.
+
+    Raises:
+        MalformedError: There is none, or its parents cannot be found.
+    """
+    if not isinstance(case, dict) or not isinstance(case.get("contract"), str):
+        return case
+    try:
+        return {**case, "contract": resolve_ruleset_extends(rulesets or {}, case["contract"])}
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
+        raise MalformedError(f"names a ruleset that cannot be resolved: {error}") from error
 
 
 def to_yaml(document: Any) -> str:
