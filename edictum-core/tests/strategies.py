@@ -274,6 +274,8 @@ _STRANGE_KEYS = [
     "tags",
     "limits",
     "message",
+    "extends",
+    "override",
     "within",
     "not_within",
     "allows",

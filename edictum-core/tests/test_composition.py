@@ -234,6 +234,92 @@ def test_extends_is_bounded() -> None:
         resolve_ruleset_extends(chain(51), "0")
 
 
+# --- extends in files ----------------------------------------------------------------------------
+
+
+def test_file_extends_the_file_of_that_name_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "base.json").write_text(json.dumps(layer(pre("a", tool="read"), pre("b", tool="send"))))
+    child = tmp_path / "child.json"
+    child.write_text(json.dumps(layer(pre("c", tool="write"), extends="base", mode="enforce")))
+    guard = Edictum.from_yaml(child)
+    assert [rule["id"] for rule in guard.describe()["rules"]] == ["a", "b", "c"]
+    hashes = [hashlib.sha256((tmp_path / name).read_bytes()).hexdigest() for name in ("base.json", "child.json")]
+    assert guard.policy_version == hashlib.sha256(f"base:{hashes[0]}::{hashes[1]}".encode()).hexdigest()
+    (tmp_path / "base.json").write_text(json.dumps(layer(pre("new", tool="read"))))
+    asyncio.run(guard.reload_from_disk())
+    assert [rule["id"] for rule in guard.describe()["rules"]] == ["new", "c"]
+
+
+def test_child_may_have_no_rules_and_silence_its_parent(tmp_path: Path) -> None:
+    child = {key: value for key, value in layer(extends="base", mode="observe").items() if key != "rules"}
+    guard = Edictum.from_bundle_dict(child, rulesets={"base": layer(pre("a"))})
+    assert guard.evaluate("any", {}).decision == "allow"
+    assert [rule["mode"] for rule in guard.describe()["rules"]] == ["observe"]
+
+
+def test_parents_are_found_by_name_as_data_text_or_file(tmp_path: Path) -> None:
+    path = tmp_path / "somewhere.json"
+    path.write_text(json.dumps(layer(pre("c"))))
+    rulesets = {
+        "one": layer(pre("a"), extends="two"),
+        "two": json.dumps(layer(pre("b"), extends="three"), indent=1),
+        "three": path,
+    }
+    guard = Edictum.from_yaml_string(json.dumps(layer(pre("d"), extends="one")), rulesets=rulesets)
+    assert [rule["id"] for rule in guard.describe()["rules"]] == ["c", "b", "a", "d"]
+    asyncio.run(guard.reload(layer(pre("x"), extends="three")))
+    assert [rule["id"] for rule in guard.describe()["rules"]] == ["c", "x"]
+
+
+def test_parent_that_is_not_known_is_an_error_and_never_an_empty_policy(tmp_path: Path) -> None:
+    child = tmp_path / "child.json"
+    child.write_text(json.dumps(layer(extends="base"), indent=1))
+    with pytest.raises(EdictumConfigError, match=r"there is no ruleset 'base'.*base.yaml") as refused:
+        Edictum.from_yaml(child)
+    (problem,) = refused.value.errors
+    assert (problem.file, problem.path, problem.line is not None) == ("child.json", "extends", True)
+    with pytest.raises(EdictumConfigError, match="there is no ruleset 'base'"):
+        Edictum.from_bundle_dict(layer(extends="base"))
+    with pytest.raises(EdictumConfigError, match="is not the name of a ruleset"):
+        Edictum.from_bundle_dict(layer(extends="../base"), rulesets={"../base": layer()})
+
+
+def test_parents_in_a_circle_are_an_error() -> None:
+    rulesets = {"a": layer(extends="b"), "b": layer(extends="a")}
+    with pytest.raises(EdictumConfigError, match="'a' extends itself"):
+        Edictum.from_bundle_dict(layer(extends="a"), rulesets=rulesets)
+
+
+def test_inherited_rule_is_replaced_only_on_purpose() -> None:
+    rulesets = {"base": layer(pre("a", message="old"), pre("z"))}
+    child = layer({**pre("a", message="new"), "override": True}, pre("b"), extends="base")
+    guard = Edictum.from_bundle_dict(child, rulesets=rulesets)
+    assert [rule["id"] for rule in guard.describe()["rules"]] == ["a", "z", "b"]
+    assert guard.evaluate("any", {}).block_reasons[0] == "new"
+    with pytest.raises(EdictumConfigError, match=r"rules\[0\].id: the rule 'a' is inherited; add override: true"):
+        Edictum.from_bundle_dict(layer(pre("a"), extends="base"), rulesets=rulesets)
+    with pytest.raises(EdictumConfigError, match="no inherited rule 'x' to override"):
+        Edictum.from_bundle_dict(layer({**pre("x"), "override": True}, extends="base"), rulesets=rulesets)
+
+
+def test_problem_in_a_parent_is_named_with_its_file(tmp_path: Path) -> None:
+    (tmp_path / "base.json").write_text(json.dumps(layer(pre("A"))))
+    child = tmp_path / "child.json"
+    child.write_text(json.dumps(layer(extends="base")))
+    with pytest.raises(EdictumConfigError) as refused:
+        Edictum.from_yaml(child)
+    assert [(problem.file, problem.path) for problem in refused.value.errors] == [("base.json", "rules[0].id")]
+
+
+def test_layers_may_extend_others(tmp_path: Path) -> None:
+    paths = files(tmp_path, layer(pre("a"), extends="base"), layer(pre("base-rule", message="replaced")))
+    (tmp_path / "base.json").write_text(json.dumps(layer(pre("base-rule", message="old"))))
+    guard, report = Edictum.from_yaml(*paths, return_report=True)
+    assert [rule["id"] for rule in guard.describe()["rules"]] == ["base-rule", "a"]
+    assert guard.evaluate("any", {}).block_reasons[0] == "replaced"
+    assert [override.rule_id for override in report.overridden_rules] == ["base-rule"]
+
+
 # --- loading without a guard ---------------------------------------------------------------------
 
 

@@ -18,9 +18,18 @@ SHOWN = [
 ]
 
 
+PARENT = {
+    "apiVersion": "edictum/v1",
+    "kind": "Ruleset",
+    "metadata": {"name": "base"},
+    "defaults": {"mode": "enforce"},
+    "rules": [{"id": "no-secret-files", "type": "sandbox", "tool": "*", "within": ["."], "message": "stay"}],
+}
+
+
 @pytest.mark.parametrize("text", SHOWN)
 def test_ruleset_in_the_documentation_loads(text: str) -> None:
-    assert Edictum.from_yaml_string(text).describe()["rules"]
+    assert Edictum.from_yaml_string(text, rulesets={"base": PARENT}).describe()["rules"]
 
 
 def test_documentation_shows_rulesets() -> None:

@@ -27,7 +27,7 @@ VALIDATOR = jsonschema.Draft202012Validator(ruleset_schema())
 
 def reader_problem(data: dict[str, Any]) -> str | None:
     try:
-        read_ruleset(from_mapping(data))
+        read_ruleset(from_mapping(data), extending=True)
     except EdictumConfigError as error:
         return str(error)
     return None

@@ -36,6 +36,7 @@ from edictum.tool_call import Principal, ToolCall, new_call_id
 from edictum.tools import ToolRegistry
 
 if TYPE_CHECKING:
+    from edictum.loading import Rulesets
     from edictum.ruleset.composition import CompositionReport
     from edictum.ruleset.operators import CustomOperator
     from edictum.ruleset.selectors import CustomSelector
@@ -181,6 +182,7 @@ class Edictum:
         self._strict_names = name_policy == "strict"
         self._sources: tuple[str, ...] = ()
         self._legacy: Literal["reject", "upgrade"] = "reject"
+        self._rulesets: Rulesets = {}
         self._reloadable = True
         self._max_rules = MAX_RULES
         self._state = self._make_state(policy if policy is not None else Policy(), policy_version)
@@ -566,7 +568,14 @@ class Edictum:
             )
         contents = (content, *layers)
         policy, _ = await asyncio.to_thread(
-            loading.load_contents, contents, self._names, self.redaction, self._legacy, None, self._max_rules
+            loading.load_contents,
+            contents,
+            self._names,
+            self.redaction,
+            self._legacy,
+            None,
+            self._max_rules,
+            self._rulesets,
         )
         self._state = self._make_state(policy)
 
@@ -585,7 +594,7 @@ class Edictum:
         if not self._sources:
             raise EdictumConfigError("this guard was not made by from_yaml, so there is no file to read again")
         policy, _ = await asyncio.to_thread(
-            loading.load_files, self._sources, self._names, self.redaction, self._legacy
+            loading.load_files, self._sources, self._names, self.redaction, self._legacy, self._rulesets
         )
         self._state = self._make_state(policy)
 
@@ -643,6 +652,7 @@ class Edictum:
         cls,
         *paths: str | PathLike[str],
         legacy: Literal["reject", "upgrade"] = "reject",
+        rulesets: Rulesets | None = None,
         return_report: Literal[False] = False,
         **options: Any,
     ) -> Self: ...
@@ -653,6 +663,7 @@ class Edictum:
         cls,
         *paths: str | PathLike[str],
         legacy: Literal["reject", "upgrade"] = "reject",
+        rulesets: Rulesets | None = None,
         return_report: Literal[True],
         **options: Any,
     ) -> tuple[Self, CompositionReport]: ...
@@ -662,6 +673,7 @@ class Edictum:
         cls,
         *paths: str | PathLike[str],
         legacy: Literal["reject", "upgrade"] = "reject",
+        rulesets: Rulesets | None = None,
         return_report: bool = False,
         **options: Any,
     ) -> Self | tuple[Self, CompositionReport]:
@@ -674,6 +686,8 @@ class Edictum:
         Args:
             *paths: The files.
             legacy: ``upgrade`` accepts the older vocabulary (``contracts``, ``effect``).
+            rulesets: What the files may extend, by name: a file, the text of a document, or parsed data.  A parent
+                that is not named here is looked for beside the file.
             return_report: Return also what the layers did to each other.
             **options: Options of the constructor.
 
@@ -686,14 +700,19 @@ class Edictum:
         if not paths:
             raise EdictumConfigError("from_yaml needs the path of a ruleset")
         names, redaction = reading_options(options)
-        policy, report = loading.load_files(paths, names, redaction, legacy)
-        guard = cls._from_policy(policy, options | {"redaction": redaction}, legacy)
+        policy, report = loading.load_files(paths, names, redaction, legacy, rulesets or {})
+        guard = cls._from_policy(policy, options | {"redaction": redaction}, legacy, rulesets)
         guard._sources = tuple(str(path) for path in paths)
         return (guard, report) if return_report else guard
 
     @classmethod
     def from_yaml_string(
-        cls, content: str | bytes, *, legacy: Literal["reject", "upgrade"] = "reject", **options: Any
+        cls,
+        content: str | bytes,
+        *,
+        legacy: Literal["reject", "upgrade"] = "reject",
+        rulesets: Rulesets | None = None,
+        **options: Any,
     ) -> Self:
         """
         Make a guard from the text of a ruleset, YAML or JSON; see :meth:`from_yaml`.
@@ -701,8 +720,8 @@ class Edictum:
         from edictum import loading
 
         names, redaction = reading_options(options)
-        policy, _ = loading.load_contents([content], names, redaction, legacy)
-        return cls._from_policy(policy, options | {"redaction": redaction}, legacy)
+        policy, _ = loading.load_contents([content], names, redaction, legacy, rulesets=rulesets or {})
+        return cls._from_policy(policy, options | {"redaction": redaction}, legacy, rulesets)
 
     @classmethod
     def from_bundle_dict(
@@ -712,6 +731,7 @@ class Edictum:
         *,
         legacy: Literal["reject", "upgrade"] = "reject",
         max_rules: int = MAX_RULES,
+        rulesets: Rulesets | None = None,
         **options: Any,
     ) -> Self:
         """
@@ -722,13 +742,14 @@ class Edictum:
             policy_version: Its identity; None takes the SHA-256 of its canonical JSON.
             legacy: See :meth:`from_yaml`.
             max_rules: How many rules the document may have, for rulesets made by a program.
+            rulesets: See :meth:`from_yaml`.
             **options: Options of the constructor.
         """
         from edictum import loading
 
         names, redaction = reading_options(options)
-        policy, _ = loading.load_contents([bundle], names, redaction, legacy, policy_version, max_rules)
-        guard = cls._from_policy(policy, options | {"redaction": redaction}, legacy)
+        policy, _ = loading.load_contents([bundle], names, redaction, legacy, policy_version, max_rules, rulesets or {})
+        guard = cls._from_policy(policy, options | {"redaction": redaction}, legacy, rulesets)
         guard._max_rules = max_rules
         return guard
 
@@ -754,13 +775,20 @@ class Edictum:
         return merge_guards(cls, guards, strictest=merge == "strictest")
 
     @classmethod
-    def _from_policy(cls, policy: Policy, options: dict[str, Any], legacy: Literal["reject", "upgrade"]) -> Self:
+    def _from_policy(
+        cls,
+        policy: Policy,
+        options: dict[str, Any],
+        legacy: Literal["reject", "upgrade"],
+        rulesets: Rulesets | None,
+    ) -> Self:
         from edictum import loading
 
         if options.get("audit_sink") is None:
             options["audit_sink"] = loading.sinks_of(policy.observability, options["redaction"])
         guard = cls(**options, policy=policy)
         guard._legacy = legacy
+        guard._rulesets = dict(rulesets or {})
         return guard
 
 

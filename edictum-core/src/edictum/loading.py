@@ -6,42 +6,57 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from os import PathLike, fspath
-from typing import Any, Literal, TypeAlias
+from os.path import dirname, join
+from typing import Any, Literal, NoReturn, TypeAlias
 
 from edictum.audit import AuditSink
-from edictum.errors import EdictumConfigError
+from edictum.errors import ConfigProblem, EdictumConfigError
 from edictum.redaction import RedactionPolicy
 from edictum.ruleset.compiler import compile_ruleset
-from edictum.ruleset.composition import CompositionReport, compose_bundles
+from edictum.ruleset.composition import MAX_ANCESTORS, CompositionReport, compose_bundles, inherit
 from edictum.ruleset.document import Document, from_mapping, read_document, read_file
 from edictum.ruleset.expressions import Names
 from edictum.ruleset.policy import Policy
 from edictum.ruleset.reader import KnownNames, read_ruleset
 from edictum.ruleset.syntax import Observability, Ruleset
-from edictum.ruleset.vocabulary import MAX_RULES
+from edictum.ruleset.vocabulary import MAX_RULES, METADATA_NAME
 from edictum.sinks import FileAuditSink, StdoutAuditSink
 
 logger = logging.getLogger(__name__)
 
 Legacy: TypeAlias = Literal["reject", "upgrade"]
+Rulesets: TypeAlias = Mapping[str, str | PathLike[str] | Mapping[str, Any]]
+"""Rulesets that others may extend, by name: a file, the text of a document (more than one line), or parsed data."""
+Family: TypeAlias = list[tuple[str, Document]]
+
+_NO_RULESETS: Rulesets = {}
+_NAME = re.compile(METADATA_NAME)
+_ENDINGS = (".yaml", ".yml", ".json")
 
 
 def load_files(
-    paths: Sequence[str | PathLike[str]], names: Names, redaction: RedactionPolicy, legacy: Legacy = "reject"
+    paths: Sequence[str | PathLike[str]],
+    names: Names,
+    redaction: RedactionPolicy,
+    legacy: Legacy = "reject",
+    rulesets: Rulesets = _NO_RULESETS,
 ) -> tuple[Policy, CompositionReport]:
     """
     Read ruleset files and compile them as one.
+
+    What a file extends is looked for in ``rulesets``, then beside the file.
 
     Raises:
         FileNotFoundError: A file does not exist.
         EdictumConfigError: A file is invalid.
     """
     labels = [fspath(path) for path in paths]
-    documents = [read_file(path) for path in paths]
-    return compile_layers(documents, labels, names, redaction, legacy, source=", ".join(labels))
+    families = [_family(read_file(path), rulesets, legacy, dirname(fspath(path))) for path in paths]
+    return compile_layers(families, labels, names, redaction, source=", ".join(labels))
 
 
 def load_contents(
@@ -51,9 +66,12 @@ def load_contents(
     legacy: Legacy = "reject",
     version: str | None = None,
     max_rules: int = MAX_RULES,
+    rulesets: Rulesets = _NO_RULESETS,
 ) -> tuple[Policy, CompositionReport]:
     """
     Read rulesets given as text, bytes or parsed data and compile them as one.
+
+    What one extends is looked for in ``rulesets``.
 
     Raises:
         EdictumConfigError: One of them is invalid.
@@ -65,51 +83,104 @@ def load_contents(
         for content in contents
     ]
     labels = [f"layer {number}" for number in range(1, len(documents) + 1)]
-    return compile_layers(documents, labels, names, redaction, legacy)
+    families = [_family(document, rulesets, legacy) for document in documents]
+    return compile_layers(families, labels, names, redaction)
 
 
 def compile_layers(
-    documents: Sequence[Document],
+    families: Sequence[Family],
     labels: Sequence[str],
     names: Names,
     redaction: RedactionPolicy,
-    legacy: Legacy = "reject",
     source: str | None = None,
 ) -> tuple[Policy, CompositionReport]:
     """
-    Validate documents, compose them and compile the result.
+    Validate documents, merge each with what it extends, compose the results and compile the whole.
 
-    The identity of one document is that of its bytes, also when it is upgraded; that of several is the SHA-256 of
-    theirs, joined by colons.
+    The identity of one document is that of its bytes, also when it is upgraded.  That of a document with parents is the
+    SHA-256 of all names and hashes, that of several layers the SHA-256 of their hashes, joined by colons.
 
     Args:
-        documents: From the first layer to the last.
-        labels: What to call them in the report.
+        families: For each layer, from the first to the last: documents by name, the oldest parent first.
+        labels: What to call the layers in the report.
         names: Custom operators and selectors.
         redaction: Says which values messages must not show.
-        legacy: ``upgrade`` accepts the older vocabulary.
         source: Names of the files, for :meth:`Edictum.describe`.
 
     Raises:
         EdictumConfigError: One of them is invalid.
     """
-    if legacy == "upgrade":
-        from edictum.migrate import upgrade_ruleset
-
-        documents = [replace(document, data=upgrade_ruleset(document.data)[0]) for document in documents]
     known = KnownNames(frozenset(names.operators), frozenset(names.selectors))
-    rulesets = _read_all(documents, known)
+    rulesets = _read_all([document for family in families for _, document in family], known)
     report = CompositionReport()
-    if len(documents) == 1:
-        ruleset, digest = rulesets[0], documents[0].digest
+    if len(families) == 1 and len(families[0]) == 1:
+        ruleset, digest = rulesets[0], families[0][0][1].digest
     else:
-        composed = compose_bundles(*((document.data, label) for document, label in zip(documents, labels, strict=True)))
+        layers = [inherit([(doc.source or name, doc.data) for name, doc in family]) for family in families]
+        composed = compose_bundles(*zip(layers, labels, strict=True))
         report = composed.report
-        digest = hashlib.sha256(":".join(document.digest for document in documents).encode()).hexdigest()
-        most = max(document.max_rules for document in documents)
+        digests = [_digest(family) for family in families]
+        digest = digests[0] if len(digests) == 1 else hashlib.sha256(":".join(digests).encode()).hexdigest()
+        most = max(document.max_rules for family in families for _, document in family)
         whole = from_mapping(composed.bundle, digest=digest, max_rules=most)
         ruleset = read_ruleset(whole, custom=known, composed=True)
     return compile_ruleset(ruleset, names, redaction, version=digest, source=source), report
+
+
+def _digest(family: Family) -> str:
+    if len(family) == 1:
+        return family[0][1].digest
+    return hashlib.sha256(":".join(f"{name}:{document.digest}" for name, document in family).encode()).hexdigest()
+
+
+def _family(document: Document, rulesets: Rulesets, legacy: Legacy, folder: str | None = None) -> Family:
+    """
+    A document and what it extends, by name, the oldest parent first.
+
+    Raises:
+        EdictumConfigError: A parent is not known, or they go in a circle.
+    """
+    family = [("", _upgraded(document, legacy))]
+    while True:
+        _, child = family[0]
+        parent = child.data.get("extends") if isinstance(child.data, dict) else None
+        if not isinstance(parent, str) or not _NAME.fullmatch(parent):
+            return family  # what is wrong with it the reader says
+        if any(parent == name for name, _ in family):
+            _refuse_parent(child, f"{parent!r} extends itself, directly or through others; remove one of the links")
+        if len(family) > MAX_ANCESTORS:
+            _refuse_parent(child, f"more than {MAX_ANCESTORS} rulesets extend each other; merge some of them")
+        family.insert(0, (parent, _upgraded(_parent(parent, child, rulesets, folder), legacy)))
+
+
+def _parent(name: str, child: Document, rulesets: Rulesets, folder: str | None) -> Document:
+    given = rulesets.get(name)
+    if isinstance(given, Mapping):
+        return from_mapping(given)
+    if isinstance(given, str) and "\n" in given:
+        return read_document(given, name=name)
+    if given is not None:
+        return read_file(given)
+    for ending in _ENDINGS if folder is not None else ():
+        try:
+            return read_file(join(folder or "", name + ending))
+        except FileNotFoundError:
+            continue
+    beside = "" if folder is None else f" and there is no {join(folder, name + _ENDINGS[0])!r}"
+    _refuse_parent(child, f"there is no ruleset {name!r}: it is not among the given rulesets{beside}")
+
+
+def _refuse_parent(child: Document, message: str) -> NoReturn:
+    line, column = child.locate(("extends",))
+    raise EdictumConfigError.from_problems([ConfigProblem("extends", message, child.source, line, column)])
+
+
+def _upgraded(document: Document, legacy: Legacy) -> Document:
+    if legacy != "upgrade":
+        return document
+    from edictum.migrate import upgrade_ruleset
+
+    return replace(document, data=upgrade_ruleset(document.data)[0])
 
 
 def _read_all(documents: Sequence[Document], known: KnownNames) -> list[Ruleset]:
@@ -120,7 +191,7 @@ def _read_all(documents: Sequence[Document], known: KnownNames) -> list[Ruleset]
     refused: list[EdictumConfigError] = []
     for document in documents:
         try:
-            rulesets.append(read_ruleset(document, custom=known))
+            rulesets.append(read_ruleset(document, custom=known, extending=True))
         except EdictumConfigError as error:
             refused.append(error)
     if len(refused) > 1:

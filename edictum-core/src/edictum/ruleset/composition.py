@@ -8,9 +8,11 @@ Works on parsed documents and knows no rule's meaning.  A rule of a watching lay
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
+
+from edictum.errors import ConfigProblem, EdictumConfigError
 
 CANDIDATE = ":candidate"
 MAX_ANCESTORS = 50
@@ -169,6 +171,51 @@ def _add_candidates(
             rules[same[0]] = candidate
         else:
             rules.append(candidate)
+
+
+def inherit(chain: Sequence[tuple[str, Mapping[str, Any]]]) -> dict[str, Any]:
+    """
+    Merge a document with those it extends, as :func:`resolve_ruleset_extends` does, but never in silence.
+
+    A rule may repeat the id of an inherited one only with ``override: true``, and takes its place.
+
+    Args:
+        chain: Names and documents, from the one without a parent to the one that is asked for.
+
+    Returns:
+        A new document without ``extends``.
+
+    Raises:
+        EdictumConfigError: A rule repeats an id by accident, or overrides nothing; ``file`` is the document's name.
+    """
+    merged: dict[str, Any] = {}
+    problems: list[ConfigProblem] = []
+    for name, document in chain:
+        rules: list[Any] = list(merged.get("rules", []))
+        places = {rule["id"]: place for place, rule in enumerate(rules)}
+        for number, rule in enumerate(document.get("rules", [])):
+            rule = copy.deepcopy(dict(rule))
+            replaces = rule.pop("override", False)
+            place = places.get(rule["id"])
+            if replaces is not (place is not None):
+                problems.append(_wrong_override(name, number, rule["id"], replaces))
+            elif place is not None:
+                rules[place] = rule
+            else:
+                rules.append(rule)
+        merged |= copy.deepcopy({key: value for key, value in document.items() if key not in ("extends", "rules")})
+        merged["rules"] = rules
+    if problems:
+        raise EdictumConfigError.from_problems(problems)
+    return merged
+
+
+def _wrong_override(name: str, number: int, rule_id: str, replaces: bool) -> ConfigProblem:
+    if replaces:
+        message = f"there is no inherited rule {rule_id!r} to override; remove the key, or correct the id"
+        return ConfigProblem(f"rules[{number}].override", message, name or None)
+    message = f"the rule {rule_id!r} is inherited; add override: true to replace it, or choose another id"
+    return ConfigProblem(f"rules[{number}].id", message, name or None)
 
 
 def resolve_ruleset_extends(rulesets: Mapping[str, Mapping[str, Any]], name: str) -> dict[str, Any]:

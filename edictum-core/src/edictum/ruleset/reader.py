@@ -13,7 +13,7 @@ from typing import Any, cast
 
 from edictum.ruleset.document import Document
 from edictum.ruleset.expressions_reader import ExpressionReader
-from edictum.ruleset.problems import Path, Problems
+from edictum.ruleset.problems import Path, Problems, quote
 from edictum.ruleset.rules_reader import RulesReader
 from edictum.ruleset.syntax import API_VERSION, KIND, Mode, Observability, Ruleset, ToolDef
 from edictum.ruleset.vocabulary import (
@@ -65,7 +65,11 @@ _NO_CUSTOM_NAMES = KnownNames()
 
 
 def read_ruleset(
-    document: Document, *, custom: KnownNames | None = _NO_CUSTOM_NAMES, composed: bool = False
+    document: Document,
+    *,
+    custom: KnownNames | None = _NO_CUSTOM_NAMES,
+    composed: bool = False,
+    extending: bool = False,
 ) -> Ruleset:
     """
     Validate a document.
@@ -74,6 +78,7 @@ def read_ruleset(
         document: What was read.
         custom: Registered operators and selectors; None when operators and selector roots are not to be checked.
         composed: Whether it was made of several documents and may hold candidates.
+        extending: Whether it may extend another one, with which the caller merges it.
 
     Returns:
         The ruleset with defaults filled in and synonyms resolved.
@@ -88,7 +93,8 @@ def read_ruleset(
     elif not _note_old_document(data, problems):
         operators = custom.operators if custom is not None else None
         selectors = custom.selectors if custom is not None else None
-        ruleset = _DocumentReader(problems, ExpressionReader(problems, operators, selectors), composed).read(data)
+        expressions = ExpressionReader(problems, operators, selectors)
+        ruleset = _DocumentReader(problems, expressions, composed, extending).read(data)
         problems.raise_if_any()
         return ruleset
     raise problems.as_error()
@@ -116,10 +122,11 @@ class _DocumentReader:
     Reads everything but the rules, which :class:`RulesReader` reads.
     """
 
-    def __init__(self, problems: Problems, expressions: ExpressionReader, composed: bool) -> None:
+    def __init__(self, problems: Problems, expressions: ExpressionReader, composed: bool, extending: bool) -> None:
         self._problems = problems
         self._expressions = expressions
         self._composed = composed
+        self._extending = extending
 
     def read(self, data: dict[str, Any]) -> Ruleset:
         problems = self._problems
@@ -129,7 +136,8 @@ class _DocumentReader:
         problems.choice(data, "kind", (), (KIND,), default=KIND)
         name, description = self._metadata(data)
         mode = self._default_mode(data)
-        self._refuse_extends(data)
+        if "extends" in data:
+            self._extends(data)
         rules, disabled = RulesReader(problems, self._expressions, mode, self._composed).read(data)
         return Ruleset(
             name=name,
@@ -162,16 +170,17 @@ class _DocumentReader:
         mode = self._problems.choice(defaults, "mode", ("defaults",), MODES, default="enforce", old=OLD_MODES)
         return cast(Mode, mode)
 
-    def _refuse_extends(self, data: dict[str, Any]) -> None:
-        if "extends" in data:
-            noted = len(self._problems)
-            self._problems.text(data, "extends", ())
-            if len(self._problems) == noted:
-                self._problems.add(
-                    ("extends",),
-                    'inheritance with "extends" arrives in the next version; '
-                    "copy the rules of the parent into this document",
-                )
+    def _extends(self, data: dict[str, Any]) -> None:
+        noted = len(self._problems)
+        parent = self._problems.text(data, "extends", ())
+        if len(self._problems) > noted:
+            return
+        if not _NAME.fullmatch(parent):
+            self._problems.add(("extends",), f"{quote(parent)} is not the name of a ruleset; write a name, not a path")
+        elif not self._extending:
+            self._problems.add(
+                ("extends",), "the ruleset that this one extends is not known here; load it from a file beside it"
+            )
 
     def _tools(self, data: dict[str, Any]) -> dict[str, ToolDef]:
         tools = self._problems.mapping(data, "tools", ()) or {}

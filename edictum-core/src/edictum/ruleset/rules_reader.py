@@ -43,7 +43,7 @@ from edictum.ruleset.vocabulary import (
 
 _ID = re.compile(RULE_ID)
 _ID_OR_CANDIDATE = re.compile(f"{RULE_ID}(?:{CANDIDATE})?")
-_HEAD_KEYS = ("id", "type", "enabled", "mode")
+_HEAD_KEYS = ("id", "type", "enabled", "mode", "override")
 _TIMEOUT_KEYS = ("timeout", "timeout_action", "timeout_effect")
 _RULE_KEYS = {
     "pre": frozenset((*_HEAD_KEYS, "tool", "tools", "when", "then")),
@@ -140,6 +140,8 @@ class RulesReader:
                 continue
             rule_id = self._id(item, path, index)
             enabled = self._problems.boolean(item, "enabled", path, default=True)
+            if self._problems.boolean(item, "override", path, default=False) and "extends" not in data:
+                self._problems.add((*path, "override"), '"override" needs "extends": there is nothing to replace')
             rule = self._rule(item, path, rule_id)
             if not enabled:
                 disabled.append(rule_id)

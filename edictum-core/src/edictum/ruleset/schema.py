@@ -78,9 +78,9 @@ def ruleset_schema() -> Schema:
                     {"name": _name(METADATA_NAME), "description": {"type": "string"}}, required=["name"]
                 ),
                 "defaults": _closed({"mode": _enum(MODES)}, required=["mode"]),
+                "extends": _name(METADATA_NAME),
                 "rules": {
                     "type": "array",
-                    "minItems": 1,
                     "maxItems": MAX_RULES,
                     "items": {"$ref": "#/$defs/rule"},
                 },
@@ -88,8 +88,13 @@ def ruleset_schema() -> Schema:
                 "observability": {"$ref": "#/$defs/observability"},
                 "observe_alongside": {**_BOOL, "default": False},
             },
-            required=["apiVersion", "kind", "metadata", "defaults", "rules"],
+            required=["apiVersion", "kind", "metadata", "defaults"],
         ),
+        "if": {"required": ["extends"]},
+        "else": {
+            "required": ["rules"],
+            "properties": {"rules": {"minItems": 1, "items": {"properties": {"override": {"const": False}}}}},
+        },
         "$defs": {
             "rule": _rule(),
             "pre": _call_rule("pre", "before_call"),
@@ -152,6 +157,7 @@ def _head(kind: str) -> Schema:
         "type": {"const": kind},
         "enabled": {**_BOOL, "default": True},
         "mode": _enum(MODES),
+        "override": {**_BOOL, "default": False, "description": "Replace the inherited rule of this id."},
     }
 
 
