@@ -42,8 +42,9 @@ from edictum.tool_call import Principal, ToolCall, create_envelope, create_tool_
 from edictum.tools import BashClassifier, SideEffect, ToolRegistry
 
 if typing.TYPE_CHECKING:
-    from edictum.ruleset.composition import CompositionReport
     from edictum.local_approval import LocalApprovalBackend
+    from edictum.ruleset.composition import CompositionReport
+    from edictum.sqlite_storage import SqliteBackend
 
 __version__ = "0.1.0"
 
@@ -93,6 +94,7 @@ __all__ = [
     "RunResult",
     "Session",
     "SideEffect",
+    "SqliteBackend",
     "StdoutAuditSink",
     "StorageBackend",
     "ToolCall",
@@ -108,14 +110,17 @@ __all__ = [
 ]
 
 
+# What an agent in production seldom needs is loaded when it is asked for.
+_ON_DEMAND = {
+    "CompositionReport": "edictum.ruleset.composition",
+    "LocalApprovalBackend": "edictum.local_approval",
+    "SqliteBackend": "edictum.sqlite_storage",
+}
+
+
 def __getattr__(name: str) -> object:
-    # What an agent in production seldom needs is loaded when it is asked for.
-    if name == "LocalApprovalBackend":
-        from edictum.local_approval import LocalApprovalBackend
+    if name in _ON_DEMAND:
+        from importlib import import_module
 
-        return LocalApprovalBackend
-    if name == "CompositionReport":
-        from edictum.ruleset.composition import CompositionReport
-
-        return CompositionReport
+        return getattr(import_module(_ON_DEMAND[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

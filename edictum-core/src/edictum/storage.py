@@ -137,7 +137,7 @@ class Batch:
         self.limits = tuple(inf if most is None else most for _, _, most in changes)
         self.counted = tuple(place for place, amount in enumerate(self.amounts) if amount)
         self.limited = any(most is not None for _, _, most in changes)
-        self.session_id = _session_of(self.keys[0]) if changes else ""
+        self.session_id = session_of(self.keys[0]) if changes else ""
 
 
 @runtime_checkable
@@ -189,22 +189,22 @@ class MemoryBackend:
         The value, a counter as text, or None.
         """
         with self._lock:
-            return _as_text(self._peek(key))
+            return as_text(self._peek(key))
 
     async def batch_get(self, keys: Sequence[str]) -> dict[str, str | None]:
         """
         Several values at one moment.
         """
         with self._lock:
-            return {key: _as_text(self._peek(key)) for key in keys}
+            return {key: as_text(self._peek(key)) for key in keys}
 
     async def set(self, key: str, value: str) -> None:
         """
         Store a value; numeric text given for a counter replaces the counter.
         """
         with self._lock:
-            session = self._use(_session_of(key))
-            number = _as_number(value) if key in session.counters else None
+            session = self._use(session_of(key))
+            number = as_number(value) if key in session.counters else None
             if number is None:
                 session.counters.pop(key, None)
                 session.texts[key] = value
@@ -216,7 +216,7 @@ class MemoryBackend:
         Forget a value or counter.
         """
         with self._lock:
-            session = self._sessions.get(_session_of(key))
+            session = self._sessions.get(session_of(key))
             if session is not None:
                 session.counters.pop(key, None)
                 session.texts.pop(key, None)
@@ -229,7 +229,7 @@ class MemoryBackend:
             ValueError: The key holds text that is not a number.
         """
         with self._lock:
-            session = self._use(_session_of(key))
+            session = self._use(session_of(key))
             session.count_texts((key,))
             session.counters[key] = value = session.counters.get(key, 0) + amount
             return value
@@ -242,7 +242,7 @@ class MemoryBackend:
             ValueError: A key holds text that is not a number, or the keys belong to several sessions.
         """
         try:
-            return ReserveResult(True, self.reserve_now(_one_session(changes)))
+            return ReserveResult(True, self.reserve_now(one_session(changes)))
         except NoRoom as full:
             return ReserveResult(False, full.values, full.key)
 
@@ -279,7 +279,7 @@ class MemoryBackend:
         """
         Give back a reservation whose tool never started.
         """
-        batch = _one_session(changes)
+        batch = one_session(changes)
         with self._lock:
             session = self._use(batch.session_id)
             session.count_texts(batch.keys)
@@ -291,7 +291,7 @@ class MemoryBackend:
         """
         Keep a reservation for good; see :class:`ReservingBackend`.
         """
-        self.settle_now(_one_session(changes), failures, success)
+        self.settle_now(one_session(changes), failures, success)
 
     def settle_now(self, batch: Batch, failures: str, success: bool) -> None:
         """
@@ -313,7 +313,7 @@ class MemoryBackend:
             lock.release()
 
     def _peek(self, key: str) -> str | float | None:
-        session = self._sessions.get(_session_of(key))
+        session = self._sessions.get(session_of(key))
         return None if session is None else session.counters.get(key, session.texts.get(key))
 
     def _use(self, session_id: str) -> _Session:
@@ -360,25 +360,40 @@ class _Session:
                 del self.texts[key]
 
 
-def _one_session(changes: Sequence[Change]) -> Batch:
+def one_session(changes: Sequence[Change]) -> Batch:
+    """
+    Take changes apart, which all have to be about one session.
+
+    Raises:
+        ValueError: They are not.
+    """
     batch = Batch(changes)
-    if any(_session_of(key) != batch.session_id for key in batch.keys):
+    if any(session_of(key) != batch.session_id for key in batch.keys):
         raise ValueError("changes that are made together belong to one session")
     return batch
 
 
-def _session_of(key: str) -> str:
+def session_of(key: str) -> str:
+    """
+    The session that a key belongs to; empty for a key of none.
+    """
     end = key.find(":", 2) if key.startswith("s:") else -1
     return key[2:end] if end >= 0 else ""
 
 
-def _as_text(value: str | float | None) -> str | None:
+def as_text(value: str | float | None) -> str | None:
+    """
+    A stored value as the published interface gives it: whole numbers without a point.
+    """
     if value is None or isinstance(value, str):
         return value
     return str(int(value)) if value == int(value) else repr(value)
 
 
-def _as_number(text: str) -> float | None:
+def as_number(text: str) -> float | None:
+    """
+    The finite number that a text spells, or None.
+    """
     try:
         return int(text)
     except ValueError:
@@ -407,7 +422,7 @@ class _Reserving:
         self.increment = backend.increment
 
     async def reserve(self, changes: Sequence[Change]) -> ReserveResult:
-        async with self._locks.hold(_session_of(changes[0][0])):
+        async with self._locks.hold(session_of(changes[0][0])):
             current = await self._read([key for key, _, _ in changes])
             for (key, amount, limit), value in zip(changes, current, strict=True):
                 if limit is not None and value + amount > limit:
@@ -425,7 +440,7 @@ class _Reserving:
             return ReserveResult(True, tuple(values))
 
     async def release(self, changes: Sequence[Change]) -> None:
-        async with self._locks.hold(_session_of(changes[0][0])):
+        async with self._locks.hold(session_of(changes[0][0])):
             for key, amount, _ in changes:
                 await self._backend.increment(key, -amount)
 
@@ -454,7 +469,7 @@ def parse_counter(key: str, text: str | None) -> float:
     """
     if text is None:
         return 0
-    number = _as_number(text)
+    number = as_number(text)
     if number is None:
         raise ValueError(f"stored counter {key!r} is not a number")
     return number
