@@ -102,6 +102,9 @@ LEADS_OUT: list[Data] = [
     {"commands": [["ls"], ["cat", "/etc/passwd"]]},
     {"command": ["cat /etc/passwd"]},
     {"command": {"program": "cat", "args": ["/etc/passwd"]}},
+    {"command": "cat", "args": ["/etc/passwd"], "Args": ["x"]},
+    {"shell": True, "args": ["cat", "/etc/passwd"]},
+    {"note": "%7E/.ssh/id_rsa"},
 ]
 
 
@@ -199,9 +202,18 @@ def test_require_match_blocks_a_call_without_any_path(root: Path) -> None:
     assert not blocks(box(within=[str(root)], require_match=True), {"path": "notes.txt"})
 
 
-@pytest.mark.parametrize("args", [{"a": [0] * 2 + [str(i) for i in range(10_001)]}, {"a": 0}], ids=["wide", "deep"])
+TOO_MANY: list[Data] = [
+    {"a": [str(number) for number in range(10_001)]},
+    {"commands": ["ls"] * 10_001},
+    {"command": ["ls"] * 10_001},
+    {"a": {f"{number}": 1 for number in range(10_001)}},
+    {"a": 0},
+]
+
+
+@pytest.mark.parametrize("args", TOO_MANY, ids=["texts", "commands", "words", "keys", "deep"])
 def test_arguments_too_large_to_judge_are_blocked_as_a_policy_error(args: Data, root: Path) -> None:
-    if args["a"] == 0:
+    if args.get("a") == 0:
         value: Any = "x"
         for _ in range(25):
             value = [value]

@@ -29,8 +29,7 @@ _MEANING = {
     PROSE: "content text body message query prompt description oldstring newstring data",
 }
 _KEYS = {key: meaning for meaning, keys in _MEANING.items() for key in keys.split()}
-_COMMAND_KEYS = frozenset(key for key, meaning in _KEYS.items() if meaning == COMMAND)
-# Beside a command, these hold its arguments.
+# Beside a command, these hold its arguments; they are judged by themselves as well.
 _ARGUMENT_LISTS = frozenset(("args", "argv", "arguments"))
 _WORKING = frozenset(("cwd", "workdir", "workingdirectory"))
 _FOLDERS = frozenset(("root", "basedir", "dir", "directory", "folder"))
@@ -89,13 +88,36 @@ class Arguments:
         folders: Other directories, from which a tool may take relative paths.
     """
 
-    __slots__ = ("commands", "folders", "leaves", "working")
+    __slots__ = ("_room", "commands", "folders", "leaves", "working")
 
     def __init__(self) -> None:
         self.leaves: list[Leaf] = []
         self.commands: list[Command] = []
         self.working: list[str] = []
         self.folders: list[str] = []
+        self._room = MAX_LEAVES
+
+    def add(self, leaf: Leaf) -> None:
+        """
+        Note a text.
+
+        Raises:
+            TooManyArguments: There were too many texts and words before it.
+        """
+        self._take(1)
+        self.leaves.append(leaf)
+
+    def add_command(self, command: Command) -> None:
+        """
+        Note a command; see :meth:`add`.
+        """
+        self._take(1 + len(command.words))
+        self.commands.append(command)
+
+    def _take(self, room: int) -> None:
+        self._room -= room
+        if self._room < 0:
+            raise TooManyArguments(f"the arguments hold more than {MAX_LEAVES} texts and words")
 
 
 @lru_cache(maxsize=4_096)
@@ -111,7 +133,7 @@ def read_arguments(args: Mapping[str, Any]) -> Arguments:
     Collect the texts and commands of a call's arguments.
 
     Raises:
-        TooManyArguments: More than 10,000 texts, or nested deeper than 20 levels.
+        TooManyArguments: More than 10,000 texts and words, or nested deeper than 20 levels.
     """
     found = Arguments()
     _read_mapping(args, 0, 1, found)
@@ -119,16 +141,14 @@ def read_arguments(args: Mapping[str, Any]) -> Arguments:
 
 
 def _read_mapping(mapping: Mapping[Any, Any], around: int, depth: int, found: Arguments) -> None:
-    folded = {fold(str(key)): key for key in mapping}
-    has_command = not _COMMAND_KEYS.isdisjoint(folded)
     for key, value in mapping.items():
         short = fold(str(key))
         meaning = _KEYS.get(short, 0)
         if not str(key).isidentifier():
-            found.leaves.append(Leaf(str(key), 0, around, name=True))
+            found.add(Leaf(str(key), 0, around, name=True))
         if meaning == COMMAND and not isinstance(value, _NO_COMMAND):
-            _read_command(short, value, _following(mapping, folded), depth, found)
-        elif not (has_command and short in _ARGUMENT_LISTS and _words(value) is not None):
+            _read_command(short, value, _following(mapping), depth, found)
+        else:
             _read(value, meaning, around | meaning, depth, found)
         if short in _WORKING and (text := _text(value)):
             found.working.append(text)
@@ -137,17 +157,15 @@ def _read_mapping(mapping: Mapping[Any, Any], around: int, depth: int, found: Ar
 
 
 def _read(value: Any, meaning: int, around: int, depth: int, found: Arguments) -> None:
-    if len(found.leaves) >= MAX_LEAVES:
-        raise TooManyArguments(f"the arguments hold more than {MAX_LEAVES} texts")
     text = _text(value)
     if text is not None:
-        found.leaves.append(Leaf(text, meaning, around))
+        found.add(Leaf(text, meaning, around))
     elif value is None or isinstance(value, (bool, float)):
         return
     elif isinstance(value, int):
         # A host may be given as a number; nothing else that matters here is one.
         if around & HOST:
-            found.leaves.append(Leaf(str(value), meaning, around))
+            found.add(Leaf(str(value), meaning, around))
     elif depth >= MAX_DEPTH:
         raise TooManyArguments(f"the arguments are nested deeper than {MAX_DEPTH} levels")
     elif isinstance(value, Mapping):
@@ -156,7 +174,7 @@ def _read(value: Any, meaning: int, around: int, depth: int, found: Arguments) -
         for item in value:
             _read(item, meaning, around, depth + 1, found)
     else:
-        found.leaves.append(Leaf(str(value), meaning, around))
+        found.add(Leaf(str(value), meaning, around))
 
 
 def _text(value: Any) -> str | None:
@@ -177,31 +195,32 @@ def _words(value: Any) -> tuple[str, ...] | None:
     return None if None in words else tuple(word for word in words if word is not None)
 
 
-def _following(mapping: Mapping[Any, Any], folded: Mapping[str, Any]) -> tuple[str, ...]:
+def _following(mapping: Mapping[Any, Any]) -> tuple[str, ...]:
     words: tuple[str, ...] = ()
-    for key in sorted(_ARGUMENT_LISTS & folded.keys()):
-        words += _words(mapping[folded[key]]) or ()
+    for key, value in mapping.items():
+        if fold(str(key)) in _ARGUMENT_LISTS:
+            words += _words(value) or ()
     return words
 
 
 def _read_command(key: str, value: Any, following: tuple[str, ...], depth: int, found: Arguments) -> None:
     text, words = _text(value), _words(value)
     if text is not None:
-        found.commands.append(Command(text, following))
+        found.add_command(Command(text, following))
     elif isinstance(value, (list, tuple)) and (key == "commands" or len(value) == 1):
         # Several commands, or one that a list was put around.
         for item in value:
             _read_command("command", item, following, depth, found)
     elif words is not None:
-        found.commands.append(Command(None, (*words, *following)))
+        found.add_command(Command(None, (*words, *following)))
     else:
-        found.commands.append(Command(None, readable=False))
+        found.add_command(Command(None, readable=False))
         _read(value, 0, 0, depth, found)
 
 
 _SHAPE = re.compile(r"[~/\\]|\.{1,2}(?:[/\\]|$)|[A-Za-z]:[/\\]|(?i:file:)")
-_CLIMBS = re.compile(r"(?:^|[/\\])\.\.(?:[/\\]|$)")
-_PERCENT_IN_PATH = re.compile(r"%(?:2[eEfF]|5[cC]|25|00)")
+CLIMBS = re.compile(r"(?:^|[/\\])\.\.(?:[/\\]|$)")
+_PERCENT_IN_PATH = re.compile(r"%(?:2[eEfF]|5[cC]|7[eE]|25|00)")
 
 
 def looks_like_path(text: str) -> bool:
@@ -216,7 +235,7 @@ def looks_like_path(text: str) -> bool:
     line = text.strip()
     if not line or "\n" in line or "\r" in line:
         return False
-    if _SHAPE.match(line) or (".." in line and _CLIMBS.search(line)):
+    if _SHAPE.match(line) or (".." in line and CLIMBS.search(line)):
         return True
     return "%" in line and _PERCENT_IN_PATH.search(line) is not None
 

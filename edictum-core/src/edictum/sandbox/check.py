@@ -12,6 +12,7 @@ from shlex import join as shell_join
 from typing import TYPE_CHECKING
 
 from edictum.sandbox.arguments import (
+    CLIMBS,
     HOST,
     PATH,
     Arguments,
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
 
 _MAX_MATCHES = 1_000
 _MAX_SHOWN = 200
-_CLIMBS = re.compile(r"(?:^|[/\\])\.\.(?:[/\\]|$)")
 # Reading and writing it has no effect, and "2>/dev/null" is in every second command.
 _NOWHERE = "/dev/null"
 _NO_SCHEME = re.compile(r"/{2,}([^/\s]\S*)")
@@ -133,7 +133,7 @@ class Sandbox:
         bases = self._bases(given)
         found = False
         for path in dict.fromkeys((*path_leaves(given.leaves), *self._paths_of(commands, bases))):
-            if is_network_url(path) and not _CLIMBS.search(path):
+            if is_network_url(path) and not CLIMBS.search(path):
                 continue
             found = True
             if path != _NOWHERE and not self._holds(path, bases, roots):
@@ -242,7 +242,7 @@ def _matches(word: Word, base: str) -> Iterator[str]:
     if word.glob < 0:
         return
     fixed, moving = word.text[: word.glob], word.text[word.glob :]
-    if _CLIMBS.search(moving):
+    if CLIMBS.search(moving):
         raise BadPath("a path that climbs behind a wildcard")
     # A bracket may hold quoted characters, so its step stands for every name.
     pattern = glob.escape(fixed) + _PLACEHOLDER_BRACKET.sub("*", moving)
