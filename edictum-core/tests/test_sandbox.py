@@ -27,6 +27,8 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "outside").mkdir()
     (tmp_path / "outside" / "secret").write_text("")
     (project / "way-out").symlink_to(tmp_path / "outside")
+    (project / "src" / "a" / "b").mkdir(parents=True)
+    (project / "deep-link").symlink_to(project / "src" / "a" / "b")
     (project / "leak.txt").symlink_to(tmp_path / "outside" / "secret")
     monkeypatch.chdir(project)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
@@ -105,6 +107,7 @@ LEADS_OUT: list[Data] = [
     {"command": "cat", "args": ["/etc/passwd"], "Args": ["x"]},
     {"shell": True, "args": ["cat", "/etc/passwd"]},
     {"note": "%7E/.ssh/id_rsa"},
+    {"note": "deep-link/../../../x"},
 ]
 
 
@@ -122,6 +125,7 @@ STAYS_INSIDE: list[Data] = [
     {"path": "50%off.txt"},
     {"path": "src/a%20b.txt"},
     {"path": "src//main.py"},
+    {"path": "deep-link/../x"},
     {"path": "."},
     {"path": ""},
     {"cwd": "src", "path": "main.py"},
@@ -264,6 +268,10 @@ COMMANDS_OUT: list[Any] = [
     "cat 'unbalanced",
     "bash -c 'cat /etc/passwd'",
     "bash -lc 'ls; ls'",
+    "bash -cx 'cat /etc/passwd'",
+    "cat src/*/*/*/*/x",
+    "cat /*/*/*",
+    "cat " + "src/[a-z]* " * 10_001,
     "env bash -c 'cat /etc/passwd'",
     "eval cat /etc/passwd",
     "LD_PRELOAD=x.so ls",
@@ -432,6 +440,7 @@ HOSTS_OUT: list[Data] = [
     {"url": "https://api.example.com%2eevil.com/"},
     {"url": "https://api.example.com.evil.com/"},
     {"url": "/\\evil.com"},
+    {"url": "/\t/evil.com"},
     {"url": "mailto:x@evil.com"},
     {"url": "https://"},
     {"url": "http://github.com/ http://evil.com/"},

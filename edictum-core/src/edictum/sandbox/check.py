@@ -8,6 +8,7 @@ import glob
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from shlex import join as shell_join
 from typing import TYPE_CHECKING
 
@@ -24,7 +25,7 @@ from edictum.sandbox.arguments import (
 )
 from edictum.sandbox.commands import PATH_DIRS, CommandList, is_network_url, path_words, read_commands
 from edictum.sandbox.hosts import BadHost, HostList, Target, is_private, is_url, target_of_host, target_of_url, urls_in
-from edictum.sandbox.paths import BadPath, Roots, place_of, spellings
+from edictum.sandbox.paths import BadPath, Roots, places_of, spellings
 from edictum.sandbox.shell import SimpleCommand, Unreadable, Word
 from edictum.text import escape_controls, shorten
 from edictum.tool_call import ToolCall
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from edictum.ruleset.syntax import SandboxRule
 
 _MAX_MATCHES = 1_000
+_MAX_PATHS = 10_000
+_MAX_WILDCARD_STEPS = 3  # looking for the matches of more could mean reading a whole disk
 _MAX_SHOWN = 200
 # Reading and writing it has no effect, and "2>/dev/null" is in every second command.
 _NOWHERE = "/dev/null"
@@ -42,8 +45,10 @@ _NO_SLASHES = re.compile(r"(?<![A-Za-z0-9+.-])(?i:https?|wss?|ftp):[^\s/\\]\S*")
 _SCP = re.compile(r"[A-Za-z0-9_.-]+@([^\s/:@]+|\[[^\s/\]@]+\]):(?!//).*")
 _ONE_URL = re.compile(r"[a-z]+://[A-Za-z0-9.:-]+(?:/[A-Za-z0-9._/-]*)?")  # holds no second one
 _SOCKET = re.compile(r"/dev/(?:tcp|udp)/([^/]*)")  # a connection, to bash
+_DELETED = re.compile(r"[\t\r\n]")
 _RELATIVE_LINK = re.compile(r"[?#.]|[/\\](?![/\\])")
-_PLACEHOLDER_BRACKET = re.compile(r"[^/]*\[[^/]*")
+_STEP_WITH_BRACKET = re.compile(r"[^/]*\[[^/]*")
+_NO_WILDCARD = re.compile(r"[^*?\[]*")
 
 
 class Sandbox:
@@ -58,7 +63,9 @@ class Sandbox:
         ValueError: An entry of a list cannot be read; the text names it.
     """
 
-    __slots__ = ("_commands", "_denied_hosts", "_environ", "_hosts", "_not_within", "_reading", "_rule", "_writing")
+    __slots__ = (
+        "_base", "_commands", "_denied_hosts", "_environ", "_hosts", "_not_within", "_reading", "_rule", "_writing",
+    )  # fmt: skip
 
     def __init__(self, rule: SandboxRule, environ: Mapping[str, str]) -> None:
         self._rule = rule
@@ -67,6 +74,7 @@ class Sandbox:
         self._reading = Roots((*rule.within, *rule.read_within), environ) if limits_paths else None
         self._writing = Roots((*rule.within, *rule.write_within), environ) if limits_paths else None
         self._not_within = Roots(rule.not_within, environ)
+        self._base = None if rule.base is None else os.path.abspath(os.path.expanduser(rule.base))
         self._commands = CommandList(
             rule.commands,
             rule.not_commands,
@@ -131,21 +139,24 @@ class Sandbox:
         roots = self._reading if reads else self._writing
         assert roots is not None
         bases = self._bases(given)
-        found = False
-        for path in dict.fromkeys((*path_leaves(given.leaves), *self._paths_of(commands, bases))):
-            if is_network_url(path) and not CLIMBS.search(path):
+        seen: set[str] = set()
+        # One by one: the place before a wildcard is judged before its matches are looked for.
+        for count, path in enumerate(chain(path_leaves(given.leaves), self._paths_of(commands, bases))):
+            if count >= _MAX_PATHS:
+                raise BadPath("too many paths to judge")
+            if path in seen or (is_network_url(path) and not CLIMBS.search(path)):
                 continue
-            found = True
+            seen.add(path)
             if path != _NOWHERE and not self._holds(path, bases, roots):
                 return path
-        return None if found or not self._rule.require_match else ""
+        return None if seen or not self._rule.require_match else ""
 
     def _holds(self, path: str, bases: Sequence[str], roots: Roots) -> bool:
         for spelling in spellings(path, self._environ):
             for base in bases[:1] if spelling.startswith("/") else bases:
-                place = place_of(spelling, base)
-                if not roots.hold(place) or self._not_within.hold(place):
-                    return False
+                for place in places_of(spelling, base):
+                    if not roots.hold(place) or self._not_within.hold(place):
+                        return False
         return True
 
     def _bases(self, given: Arguments) -> list[str]:
@@ -155,7 +166,7 @@ class Sandbox:
         That is the directory that the call asks for, which is itself judged, or else the rule's or the process's,
         and any other directory among the arguments.
         """
-        base = os.path.abspath(os.path.expanduser(self._rule.base)) if self._rule.base else os.getcwd()
+        base = self._base or os.getcwd()
         asked = [os.path.join(base, path) for text in given.working for path in spellings(text, self._environ)]
         others = [os.path.join(base, path) for text in given.folders for path in spellings(text, self._environ)]
         return (asked or [base]) + others
@@ -184,7 +195,8 @@ class Sandbox:
         for leaf in leaves:
             text = leaf.text.strip(" ")
             plain = False
-            if leaf.around & HOST and not leaf.name and text and not _RELATIVE_LINK.match(text):
+            # Browsers delete tabs and line breaks before they look: "/<tab>/evil.com" is no path to them.
+            if leaf.around & HOST and not leaf.name and text and not _RELATIVE_LINK.match(_DELETED.sub("", text)):
                 yield _target(text, userinfo)
                 plain = _ONE_URL.fullmatch(text) is not None
                 for following in text.split()[1:]:
@@ -244,8 +256,10 @@ def _matches(word: Word, base: str) -> Iterator[str]:
     fixed, moving = word.text[: word.glob], word.text[word.glob :]
     if CLIMBS.search(moving):
         raise BadPath("a path that climbs behind a wildcard")
+    if sum(not _NO_WILDCARD.fullmatch(step) for step in moving.split("/")) > _MAX_WILDCARD_STEPS:
+        raise BadPath("wildcards in too many steps of a path")
     # A bracket may hold quoted characters, so its step stands for every name.
-    pattern = glob.escape(fixed) + _PLACEHOLDER_BRACKET.sub("*", moving)
+    pattern = glob.escape(fixed) + _STEP_WITH_BRACKET.sub("*", moving)
     for count, match in enumerate(glob.iglob(os.path.expanduser(pattern), root_dir=base, include_hidden=True)):
         if count >= _MAX_MATCHES:
             raise BadPath("a wildcard with too many matches")

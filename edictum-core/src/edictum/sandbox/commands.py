@@ -44,10 +44,10 @@ _DANGEROUS_VARIABLES = frozenset(
     )
 )
 _SHELLS = frozenset(("sh", "bash", "dash", "zsh", "ksh", "ash", "fish", "rbash", "mksh"))
-_SHELL_COMMAND_FLAG = re.compile(r"-[A-Za-z]*c")
+_SHELL_COMMAND_FLAG = re.compile(r"-[A-Za-z]*c[A-Za-z]*")
 _MAX_SHELLS = 5
 
-# Programs that run what their words say, and the words that make them do it; an empty tuple means always.
+# Programs that run what their words say: with such a flag, always, or with words of their own.
 _CODE_FLAG = re.compile(r"-[A-Za-z]*[cemErp]|--(?:eval|exec|command|print|run)(?:=.*)?", re.DOTALL)
 _INTERPRETERS = frozenset(
     ("python", "pypy", "perl", "ruby", "node", "nodejs", "deno", "bun", "php", "lua", "tclsh", "rscript", "osascript")
@@ -113,8 +113,7 @@ class CommandList:
         if self._allowed is None:
             return True
         # A name that the shell still has to expand is not the name that was written.
-        readable = bool(words) and command.words[0].glob < 0 and not command.words[0].tilde
-        return readable and any(self._allows(entry, words) for entry in self._allowed)
+        return self.names(command) and command.words[0].glob < 0 and not command.words[0].tilde
 
     def names(self, command: SimpleCommand) -> bool:
         """

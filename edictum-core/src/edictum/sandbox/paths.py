@@ -101,9 +101,11 @@ def _expanded(path: str, environ: Mapping[str, str]) -> str:
     return f"{home}/{rest}"
 
 
-def place_of(path: str, base: str) -> str:
+def places_of(path: str, base: str) -> list[str]:
     """
-    The absolute place of a path, links followed as far as it exists.
+    The absolute places of a path, links followed as far as it exists.
+
+    There are two where ``..`` follows a link: some programs take the step up in the text, before they follow the link.
 
     Args:
         path: One spelling.
@@ -112,12 +114,15 @@ def place_of(path: str, base: str) -> str:
     Raises:
         BadPath: The file system has no such name.
     """
+    whole = os.path.join(base, path)
     try:
-        place = _real(os.path.join(base, path))
+        places = [_real(whole)]
+        if ".." in path:
+            places.append(_real(os.path.normpath(whole)))
     except ValueError as error:
         raise BadPath("a path that cannot be a name of a file") from error
     # POSIX leaves the meaning of exactly two leading slashes open; here they are one.
-    return place[1:] if place.startswith("//") else place
+    return [place[1:] if place.startswith("//") else place for place in places]
 
 
 def _real(path: str) -> str:
