@@ -45,6 +45,20 @@ if typing.TYPE_CHECKING:
     from edictum.local_approval import LocalApprovalBackend
     from edictum.ruleset.composition import CompositionReport
     from edictum.sqlite_storage import SqliteBackend
+    from edictum.workflow import (
+        WorkflowApproval,
+        WorkflowCheck,
+        WorkflowDefinition,
+        WorkflowEvaluation,
+        WorkflowEvidence,
+        WorkflowGate,
+        WorkflowMetadata,
+        WorkflowRuntime,
+        WorkflowStage,
+        WorkflowState,
+        load_workflow,
+        load_workflow_string,
+    )
 
 __version__ = "0.1.0"
 
@@ -99,11 +113,23 @@ __all__ = [
     "StorageBackend",
     "ToolCall",
     "ToolRegistry",
+    "WorkflowApproval",
+    "WorkflowCheck",
+    "WorkflowDefinition",
+    "WorkflowEvaluation",
+    "WorkflowEvidence",
+    "WorkflowGate",
+    "WorkflowMetadata",
+    "WorkflowRuntime",
+    "WorkflowStage",
+    "WorkflowState",
     "__version__",
     "canonical_action",
     "create_envelope",
     "create_tool_call",
     "deny_sensitive_reads",
+    "load_workflow",
+    "load_workflow_string",
     "postcondition",
     "precondition",
     "session_contract",
@@ -115,6 +141,18 @@ _ON_DEMAND = {
     "CompositionReport": "edictum.ruleset.composition",
     "LocalApprovalBackend": "edictum.local_approval",
     "SqliteBackend": "edictum.sqlite_storage",
+    "WorkflowApproval": "edictum.workflow",
+    "WorkflowCheck": "edictum.workflow",
+    "WorkflowDefinition": "edictum.workflow",
+    "WorkflowEvaluation": "edictum.workflow",
+    "WorkflowEvidence": "edictum.workflow",
+    "WorkflowGate": "edictum.workflow",
+    "WorkflowMetadata": "edictum.workflow",
+    "WorkflowRuntime": "edictum.workflow",
+    "WorkflowStage": "edictum.workflow",
+    "WorkflowState": "edictum.workflow",
+    "load_workflow": "edictum.workflow",
+    "load_workflow_string": "edictum.workflow",
 }
 
 

@@ -13,6 +13,7 @@ from edictum.approval import ApprovalBackend, ApprovalDecision, ApprovalRequest,
 from edictum.audit import AuditAction
 from edictum.decision_log import CallLog
 from edictum.engine.outcome import PreDecision
+from edictum.pipeline import WORKFLOW
 from edictum.refusal import Refusal, by_unwritten_log
 from edictum.snapshot import fingerprint, thaw
 from edictum.text import escape_controls, shorten
@@ -28,7 +29,7 @@ MAX_REASON = 200
 
 async def obtain_approval(
     guard: Edictum, log: CallLog, call: ToolCall, decision: PreDecision, policy_version: str | None
-) -> None:
+) -> dict[str, Any]:
     """
     Ask a person about a pending call; returns when the person agreed.
 
@@ -38,6 +39,9 @@ async def obtain_approval(
         call: The call.
         decision: The pending decision.
         policy_version: The ruleset that the approval is bound to.
+
+    Returns:
+        What is known about the answer, among it ``approval_id`` and ``approver``.
 
     Raises:
         Refusal: Nobody could be asked, nobody answered in time, or the answer is no.
@@ -55,6 +59,8 @@ async def obtain_approval(
         "policy_error": decision.policy_error,
     }
     facts: dict[str, Any] = {"rules": list(decision.approval_rules)}
+    if source == WORKFLOW:
+        facts["approval_requested_for"] = decision.workflow_stage_id
     binding = {
         **facts,
         "args_fingerprint": fingerprint(call.tool_name, call.args),
@@ -96,6 +102,7 @@ async def obtain_approval(
     if guard._state.policy_version != policy_version:
         text = "The ruleset changed while the approval was pending, so the call is blocked. Make it again."
         raise Refusal("policy_changed", name, text, decision=decision)
+    return facts
 
 
 async def _request(

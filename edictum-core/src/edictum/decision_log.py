@@ -187,9 +187,10 @@ class CallLog:
         written: What was written, in order; not yet built where no sink needed it.
         attempts: Attempts of the session, this call included; kept up to date by the governed call.
         executions: Executions of the session.
+        workflow: Snapshot of the session's workflow, for the events that follow; None when it is in none.
     """
 
-    __slots__ = ("_fields", "_log", "attempts", "executions", "written")
+    __slots__ = ("_fields", "_log", "attempts", "executions", "workflow", "written")
 
     def __init__(self, log: DecisionLog, call: ToolCall, policy_version: str | None, mode: str) -> None:
         self._log = log
@@ -214,6 +215,7 @@ class CallLog:
         self.written: list[AuditEvent | EventParts] = []
         self.attempts: float = 0
         self.executions: float = 0
+        self.workflow: Mapping[str, Any] | None = None
 
     @property
     def events(self) -> list[AuditEvent]:
@@ -270,6 +272,7 @@ class CallLog:
         observed: str | None = None,
         contracts: list[Any] | None = None,
         metadata: Mapping[str, Any] = _NOTHING,
+        workflow: Mapping[str, Any] | None = None,
     ) -> Awaitable[bool] | None:
         """
         Write any other event.
@@ -284,6 +287,7 @@ class CallLog:
             observed: What enforcement would have done; makes the event an observation.
             contracts: Records of rules, without ``decision``.
             metadata: Further facts.
+            workflow: Snapshot to show instead of :attr:`workflow`.
         """
         log = self._log
         records = decision.contracts_evaluated if decision is not None else contracts
@@ -296,6 +300,8 @@ class CallLog:
             more["hooks_evaluated"] = log.records(decision.hooks_evaluated, known)
         if metadata:
             more["metadata"] = log.tree(dict(metadata))
+        if workflow is not None:
+            more["workflow"] = log.tree(dict(workflow))
         if observed is not None:
             more["mode"] = "observe"
             more["observed_action"] = observed
@@ -304,6 +310,8 @@ class CallLog:
 
     def _put(self, parts: EventParts) -> Awaitable[bool] | None:
         log = self._log
+        if self.workflow is not None:
+            parts = (*parts[:7], {"workflow": log.tree(dict(self.workflow)), **(parts[7] or {})})
         if log.collect is not None:
             self.written.append(parts)
             log.collect(parts)

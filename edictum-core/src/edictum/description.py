@@ -11,6 +11,7 @@ from edictum.ruleset.policy import CompiledRule
 
 if TYPE_CHECKING:
     from edictum.guard import Edictum
+    from edictum.workflow import WorkflowDefinition
 
 
 def describe_guard(guard: Edictum) -> dict[str, Any]:
@@ -19,6 +20,7 @@ def describe_guard(guard: Edictum) -> dict[str, Any]:
     """
     state = guard._state
     limits = state.planner.limits
+    workflow = guard._workflow_runtime
     per_tool = {tool: _describe_limit(limit) for tool, limit in limits.per_tool.items()}
     return {
         "ruleset": state.policy.name,
@@ -40,7 +42,17 @@ def describe_guard(guard: Edictum) -> dict[str, Any]:
         "hooks": [{"name": hook.name, "phase": hook.phase, "tool": hook.tool} for hook in guard._hooks],
         "sinks": [type(sink).__name__ for sink in getattr(guard.audit_sink, "sinks", [guard.audit_sink])],
         "backend": type(guard.backend).__name__,
+        "workflow": None if workflow is None else _describe_workflow(workflow.definition),
         "approval_backend": type(guard._approval_backend).__name__ if guard._approval_backend else None,
+    }
+
+
+def _describe_workflow(definition: WorkflowDefinition) -> dict[str, Any]:
+    return {
+        "name": definition.metadata.name,
+        "version": definition.metadata.version,
+        "digest": definition.digest,
+        "stages": [stage.id for stage in definition.stages],
     }
 
 

@@ -27,7 +27,7 @@ class EdictumError(Exception):
 @dataclass(frozen=True, slots=True)
 class ConfigProblem:
     """
-    One thing that is wrong in a ruleset.
+    One thing that is wrong in a ruleset or another document.
 
     Attributes:
         path: Where in the document, for example ``rules[0].then.action``; empty for the whole document.
@@ -65,16 +65,16 @@ class EdictumConfigError(EdictumError):
         super().__init__(message)
 
     @classmethod
-    def from_problems(cls, problems: Iterable[ConfigProblem]) -> EdictumConfigError:
+    def from_problems(cls, problems: Iterable[ConfigProblem], what: str = "ruleset") -> EdictumConfigError:
         """
-        Build the error from problems, in document order as far as lines are known.
+        Build the error from problems of a document, in its order as far as lines are known.
         """
         found = sorted(problems, key=lambda problem: problem.line or 0)
         shown = "; ".join(str(problem) for problem in found[: cls._SHOWN])
         more = len(found) - cls._SHOWN
         if more > 0:
             shown += f"; and {more} more"
-        return cls(f"invalid ruleset: {shown}", found)
+        return cls(f"invalid {what}: {shown}", found)
 
 
 class EdictumDenied(EdictumError):  # noqa: N818  the published family uses this name

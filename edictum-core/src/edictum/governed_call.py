@@ -45,9 +45,11 @@ from edictum.session import Batches
 from edictum.snapshot import EMPTY, unchanged
 from edictum.storage import Batch, NoRoom
 from edictum.tool_call import Principal, ToolCall, build_tool_call
+from edictum.workflow_step import MAX_APPROVALS, WorkflowStep
 
 if TYPE_CHECKING:
     from edictum.guard import Edictum
+    from edictum.workflow import WorkflowRuntime
 
 logger = logging.getLogger(__name__)
 
@@ -139,6 +141,7 @@ class GovernedCall:
         "_success",
         "_tool_name",
         "_violations",
+        "_workflow",
         "call",
         "decision",
     )
@@ -173,6 +176,7 @@ class GovernedCall:
         self._stage: Stage = "new"
         self._reserved = False
         self._started: float | None = None
+        self._workflow: WorkflowStep | None = None
 
     @property
     def outcome(self) -> RunResult:
@@ -356,15 +360,21 @@ class GovernedCall:
             asked = decision.action == "pending_approval"
             if decision.action == "block" or (asked and state.mode == "observe"):
                 return by_decision(decision)
-            if asked:
-                yield self._ask(call, decision)
+        workflow = guard._workflow_runtime
+        if workflow is not None:
+            yield self._enter_workflow(workflow, call)
+        if asked:
+            yield self._ask(call, decision)
+        if workflow is not None:
+            yield self._pass_approvals(call)
+            decision = self.decision
         pending = self._reserve()
         if pending is not None:
             yield pending
         if not unchanged(self._args, call.args, strict=asked):
             return by_changed_args(decision)
         foreign = asked or bool(decision.observe_results)
-        if not asked:
+        if not asked or workflow is not None:
             pending = log.allowed(decision)
             if pending is not None:
                 foreign = True
@@ -447,6 +457,9 @@ class GovernedCall:
         Ask a person, then judge again what may have changed while the person was thinking.
         """
         await obtain_approval(self._guard, self._log, call, decision, self._state.policy_version)
+        await self._judge_again(call, decision)
+
+    async def _judge_again(self, call: ToolCall, decision: PreDecision) -> None:
         if not unchanged(self._args, call.args, strict=True):
             raise by_changed_args(decision)
         try:
@@ -460,6 +473,35 @@ class GovernedCall:
             again = decisions.send(await answer(again.subject, call, self._session, None))
         if again.action != "allow":
             raise by_decision(again)
+        if self._workflow is not None:
+            self.decision = await self._workflow.judge()
+
+    # --- the workflow ---------------------------------------------------------------------------
+
+    async def _enter_workflow(self, runtime: WorkflowRuntime, call: ToolCall) -> None:
+        """
+        Ask the workflow before any person is asked: what it blocks needs nobody's approval.
+        """
+        step = WorkflowStep(runtime, self._session, call, self._log, self.decision)
+        decision = await step.judge()
+        if decision.action == "pending_approval" and self._state.mode == "observe":
+            raise by_decision(decision)
+        self._workflow, self.decision = step, decision
+
+    async def _pass_approvals(self, call: ToolCall) -> None:
+        """
+        Ask a person at each boundary between stages that wants one, until the workflow takes the call.
+        """
+        step = self._workflow
+        assert step is not None
+        for _ in range(MAX_APPROVALS):
+            if self.decision.action != "pending_approval":
+                return
+            asked = self.decision
+            facts = await obtain_approval(self._guard, self._log, call, asked, self._state.policy_version)
+            await step.approve(facts)
+            await self._judge_again(call, asked)
+        raise RuntimeError(f"the workflow asked for more than {MAX_APPROVALS} approvals for one call")
 
     # --- refusal and observation ----------------------------------------------------------------
 
@@ -582,6 +624,7 @@ class GovernedCall:
         duration = 0 if now is None or self._started is None else round((now - self._started) * 1000)
         success = error is None and guard._succeeded(self._tool_name, value)
         post: Any = plan.reviewed
+        recorded: list[dict[str, Any]] = []
         interrupted = error is not None and not isinstance(error, Exception)
         try:
             if interrupted:
@@ -596,6 +639,8 @@ class GovernedCall:
                 next(reviews, None)
             if plan.after and not interrupted:
                 yield after_hooks(plan, self.call, value)
+            if self._workflow is not None and success:
+                recorded = yield self._workflow.record(value)
             if self._reserved:
                 pending = self._settle(success)
                 if pending is not None:
@@ -616,6 +661,8 @@ class GovernedCall:
         ended = self._log.ended(post, duration, None if success else _text(shown))
         if ended is not None:
             yield ended
+        if recorded and self._workflow is not None:
+            yield self._workflow.close(recorded)
         violations: Sequence[Finding] = ()
         if not post.postconditions_passed:
             violations = build_findings(post)

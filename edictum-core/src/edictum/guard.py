@@ -23,7 +23,7 @@ from edictum.governed_call import GovernedCall, RunResult, SyncCall
 from edictum.guard_session import GuardSession
 from edictum.hooks import HookRegistration
 from edictum.limits import OperationLimits
-from edictum.options import make_names, one_of, own_tools, reading_options, with_local
+from edictum.options import make_names, one_of, own_tools, reading_options, with_local, with_workflow
 from edictum.pipeline import settled
 from edictum.portal import run_in_background
 from edictum.redaction import RedactionPolicy
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from edictum.ruleset.operators import CustomOperator
     from edictum.ruleset.selectors import CustomSelector
     from edictum.ruleset.syntax import Mode
+    from edictum.workflow import WorkflowRuntime
 
 logger = logging.getLogger(__name__)
 
@@ -107,6 +108,7 @@ class Edictum:
         audit_failure: ``block`` makes an allowed call that cannot be logged a blocked one.
         name_policy: ``lenient`` lets a call with an invalid tool name pass if no rule blocks it.
         clock: Source of time.
+        workflow_runtime: Stages that the work of a session goes through.
         policy: A compiled ruleset; factories pass it.
 
     Raises:
@@ -141,6 +143,7 @@ class Edictum:
         audit_failure: Literal["log", "block"] = "log",
         name_policy: Literal["strict", "lenient"] = "strict",
         clock: Clock | None = None,
+        workflow_runtime: WorkflowRuntime | None = None,
         policy: Policy | None = None,
     ) -> None:
         one_of("mode", mode, (None, "enforce", "observe"))
@@ -172,6 +175,7 @@ class Edictum:
         self._principal = principal
         self._principal_resolver = principal_resolver
         self._approval_backend = approval_backend
+        self._workflow_runtime = workflow_runtime
         self._audit_failure = audit_failure
         # What a reload needs to reproduce the guard.
         self._mode_override = mode
@@ -689,7 +693,9 @@ class Edictum:
             rulesets: What the files may extend, by name: a file, the text of a document, or parsed data.  A parent
                 that is not named here is looked for beside the file.
             return_report: Return also what the layers did to each other.
-            **options: Options of the constructor.
+            **options: Options of the constructor.  Instead of ``workflow_runtime`` it may be ``workflow_path`` or
+                ``workflow_content``, the document of a workflow, and ``workflow_exec_evaluator_enabled=True`` where
+                that runs programs.
 
         Raises:
             EdictumConfigError: A file is invalid, or none was given.
@@ -786,7 +792,7 @@ class Edictum:
 
         if options.get("audit_sink") is None:
             options["audit_sink"] = loading.sinks_of(policy.observability, options["redaction"])
-        guard = cls(**options, policy=policy)
+        guard = cls(**with_workflow(options), policy=policy)
         guard._legacy = legacy
         guard._rulesets = dict(rulesets or {})
         return guard

@@ -54,6 +54,36 @@ def reading_options(options: Mapping[str, Any]) -> tuple[Names, RedactionPolicy]
     return names, options.get("redaction") or RedactionPolicy()
 
 
+def with_workflow(options: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    The options of the constructor, with a runtime in place of ``workflow_path`` or ``workflow_content``.
+
+    Raises:
+        EdictumConfigError: The document is no workflow, more than one is given, or it runs programs without leave.
+        FileNotFoundError: There is no such file.
+    """
+    others = dict(options)
+    path, content = others.pop("workflow_path", None), others.pop("workflow_content", None)
+    runs_programs = bool(others.pop("workflow_exec_evaluator_enabled", False))
+    if sum(given is not None for given in (path, content, others.get("workflow_runtime"))) > 1:
+        raise EdictumConfigError("give one of workflow_path, workflow_content and workflow_runtime")
+    if path is None and content is None:
+        return others
+    from edictum.workflow import WorkflowRuntime, load_workflow, load_workflow_string
+
+    definition = load_workflow(path) if path is not None else load_workflow_string(content)
+    try:
+        others["workflow_runtime"] = WorkflowRuntime(
+            definition,
+            exec_evaluator_enabled=runs_programs,
+            redaction=others.get("redaction"),
+            clock=others.get("clock"),
+        )
+    except ValueError as error:
+        raise EdictumConfigError(str(error)) from None
+    return others
+
+
 def own_tools(
     tools: Mapping[str, Mapping[str, Any]] | None,
 ) -> dict[str, tuple[SideEffect, bool, bool]]:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Generator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 from edictum.engine.decide import decide
@@ -21,8 +22,12 @@ from edictum.tool_call import ToolCall
 
 if TYPE_CHECKING:
     from edictum.guard import Edictum
+    from edictum.workflow import WorkflowEvaluation, WorkflowRuntime
 
 logger = logging.getLogger(__name__)
+
+WORKFLOW = "workflow"
+WORKFLOW_FAILED = "The workflow of this session could not be checked, so the call is blocked. Report this to the user."
 
 _PASSED = Answer(True)
 
@@ -112,6 +117,7 @@ class CheckPipeline:
 
     def __init__(self, guard: Edictum) -> None:
         self._state = guard._state
+        self._workflow = guard._workflow_runtime
         self._mask_secrets: Callable[[str], str] = guard.redaction.redact_whole
 
     def plan(self, tool_name: str) -> ToolPlan:
@@ -123,11 +129,23 @@ class CheckPipeline:
     async def pre_execute(self, tool_call: ToolCall, session: Session) -> PreDecision:
         """
         Decide about a call on the session's counters as they are stored.
+
+        With a workflow, a call that begins a later stage moves the session there.
         """
         plan = self.plan(tool_call.tool_name)
         attempts, *others = (await session.store.reserve(session.batches(plan).again.changes)).values
         steps = decide(plan, tool_call, (attempts + 1, *others))
-        return cast(PreDecision, await drive(steps, next(steps), tool_call, session))
+        decision = cast(PreDecision, await drive(steps, next(steps), tool_call, session))
+        if self._workflow is None or decision.action == "block":
+            return decision
+        try:
+            return (await ask_workflow(self._workflow, session, tool_call, decision))[0]
+        except Exception:
+            logger.exception("workflow %r could not be asked", self._workflow.definition.metadata.name)
+            return replace(
+                decision, action="block", reason=WORKFLOW_FAILED, decision_source=WORKFLOW,
+                decision_name="workflow_error", policy_error=True, workflow_involved=True,
+            )  # fmt: skip
 
     async def post_execute(self, tool_call: ToolCall, tool_response: Any, tool_success: bool) -> PostDecision:
         """
@@ -138,6 +156,45 @@ class CheckPipeline:
         decision = cast(PostDecision, await drive(steps, next(steps), tool_call, None, tool_response))
         await after_hooks(plan, tool_call, tool_response)
         return decision
+
+
+async def ask_workflow(
+    runtime: WorkflowRuntime, session: Session, call: ToolCall, decision: PreDecision
+) -> tuple[PreDecision, WorkflowEvaluation]:
+    """
+    Ask a workflow about a call that the rules do not block.
+
+    Args:
+        runtime: The workflow; it moves the session forward where the call begins a later stage.
+        session: The session that the call belongs to.
+        call: The call.
+        decision: What the rules decided.
+
+    Returns:
+        The decision with the workflow's gates added, and the workflow's own answer.
+    """
+    evaluation = await runtime.evaluate(session, call)
+    decision = replace(
+        decision,
+        contracts_evaluated=[*decision.contracts_evaluated, *evaluation.records],
+        clean=False,
+        workflow=evaluation.audit,
+        workflow_stage_id=evaluation.stage_id,
+        workflow_involved=True,
+        workflow_events=evaluation.events,
+    )
+    if evaluation.action != "allow":
+        decision = replace(
+            decision,
+            action=evaluation.action,
+            reason=evaluation.reason,
+            decision_source=WORKFLOW,
+            decision_name=evaluation.stage_id or None,
+            policy_error=False,
+            approval_message=evaluation.reason,
+            approval_rules=(),
+        )
+    return decision, evaluation
 
 
 async def after_hooks(plan: ToolPlan, call: ToolCall, value: Any) -> None:

@@ -16,6 +16,7 @@ from edictum.storage import (
     immediate,
     parse_counter,
     reserving,
+    swap,
 )
 
 Counts: TypeAlias = tuple[float, ...]
@@ -154,6 +155,15 @@ class Session:
         Store a value.
         """
         await self.store.set(self._value_key(name), value)
+
+    async def swap_value(self, name: str, expected: str | None, value: str) -> bool:
+        """
+        Store a value if it is still the expected one; see :func:`~edictum.storage.swap`.
+
+        Returns:
+            Whether it was stored.
+        """
+        return await swap(self.backend, self._value_key(name), expected, value)
 
     async def delete_value(self, name: str) -> None:
         """

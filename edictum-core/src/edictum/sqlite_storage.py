@@ -143,6 +143,20 @@ class SqliteBackend:
 
         await self._run(step)
 
+    async def compare_and_set(self, key: str, expected: str | None, value: str) -> bool:
+        """
+        Store a text if the key still holds the expected one; see :class:`~edictum.storage.SwappingBackend`.
+        """
+
+        def step(db: sqlite3.Connection) -> bool:
+            if as_text(_read(db, key)) != expected:
+                return False
+            _write(db, key, value)
+            _touch(db, session_of(key))
+            return True
+
+        return await self._run(step)
+
     async def delete(self, key: str) -> None:
         """
         Forget a value or counter.

@@ -112,6 +112,26 @@ class ReservingBackend(StorageBackend, Protocol):
         """
 
 
+@runtime_checkable
+class SwappingBackend(StorageBackend, Protocol):
+    """
+    A backend that replaces a text only if nobody else did meanwhile.
+    """
+
+    async def compare_and_set(self, key: str, expected: str | None, value: str) -> bool:
+        """
+        Store a text if the key still holds the expected one, in one atomic step.
+
+        Args:
+            key: The key.
+            expected: What was read before; None when there was nothing.
+            value: What to store.
+
+        Returns:
+            Whether it was stored.
+        """
+
+
 class Batch:
     """
     Changes to one session, taken apart once so that they can be applied many times.
@@ -220,6 +240,18 @@ class MemoryBackend:
             if session is not None:
                 session.counters.pop(key, None)
                 session.texts.pop(key, None)
+
+    async def compare_and_set(self, key: str, expected: str | None, value: str) -> bool:
+        """
+        Store a text if the key still holds the expected one; see :class:`SwappingBackend`.
+        """
+        with self._lock:
+            if as_text(self._peek(key)) != expected:
+                return False
+            session = self._use(session_of(key))
+            session.counters.pop(key, None)
+            session.texts[key] = value
+            return True
 
     async def increment(self, key: str, amount: float = 1) -> float:
         """
@@ -503,6 +535,18 @@ def immediate(backend: ReservingBackend) -> ImmediateBackend | None:
     if _builds_on(backend, ("reserve_now", "settle_now"), ("reserve", "settle", "release")):
         return cast(ImmediateBackend, backend)
     return None
+
+
+async def swap(backend: StorageBackend, key: str, expected: str | None, value: str) -> bool:
+    """
+    Store a text if nobody else did meanwhile, as far as the backend can tell.
+
+    With a backend that cannot, it is stored in any case: the caller must see to it that nobody else does.
+    """
+    if _builds_on(backend, ("compare_and_set",), ("get", "set", "delete")):
+        return await cast(SwappingBackend, backend).compare_and_set(key, expected, value)
+    await backend.set(key, value)
+    return True
 
 
 def _builds_on(backend: object, methods: tuple[str, ...], basis: tuple[str, ...]) -> bool:

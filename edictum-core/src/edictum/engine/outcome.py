@@ -42,6 +42,10 @@ class PreDecision:
         approval_rules: All rules that ask, in declared order.
         observed_rules: The rules in observe mode that fired.
         clean: Whether the records hold nothing from the call, so that they may be shared.
+        workflow: Snapshot of the workflow that the session is in, or None.
+        workflow_stage_id: The stage that judged the call.
+        workflow_involved: Whether a workflow was asked.
+        workflow_events: What happened to the workflow on the way, in order.
     """
 
     action: PreAction
@@ -59,6 +63,10 @@ class PreDecision:
     approval_rules: tuple[str, ...] = ()
     observed_rules: tuple[Fired, ...] = ()
     clean: bool = False
+    workflow: Mapping[str, Any] | None = None
+    workflow_stage_id: str | None = None
+    workflow_involved: bool = False
+    workflow_events: Sequence[Any] = ()
 
 
 @dataclass(slots=True)

@@ -52,7 +52,7 @@ _CODE_FLAG = re.compile(r"-[A-Za-z]*[cemErp]|--(?:eval|exec|command|print|run)(?
 _INTERPRETERS = frozenset(
     ("python", "pypy", "perl", "ruby", "node", "nodejs", "deno", "bun", "php", "lua", "tclsh", "rscript", "osascript")
 )
-_RUNNERS = frozenset(
+RUNNERS = frozenset(
     (
         *("env", "xargs", "parallel", "sudo", "doas", "su", "nohup", "setsid", "nice", "ionice", "timeout", "time"),
         *("watch", "strace", "ltrace", "gdb", "script", "expect", "ssh", "chroot", "unshare", "nsenter", "busybox"),
@@ -136,7 +136,7 @@ def _programs(words: Sequence[str]) -> Iterator[Sequence[str]]:
     The command, and where it only starts others (``time rm x``, ``sudo rm x``), whatever they may be.
     """
     yield words
-    if words and (words[0] in ("!", "{") or os.path.basename(words[0]) in _RUNNERS):
+    if words and (words[0] in ("!", "{") or os.path.basename(words[0]) in RUNNERS):
         for start in range(1, len(words)):
             yield words[start:]
 
@@ -158,7 +158,7 @@ def _runs_code(words: Sequence[str]) -> bool:
     name = os.path.basename(words[0]).lower()
     plain = name.rstrip("0123456789.")
     plain = _SAME_AS.get(plain, plain)
-    if plain in _RUNNERS:
+    if plain in RUNNERS:
         return True
     if plain in _INTERPRETERS or plain in _SHELLS:
         # Without a script they read their standard input.
@@ -185,7 +185,7 @@ def read_commands(text: str | None, words: Sequence[str], *, pipelines: bool) ->
         found.append(last._replace(words=(*last.words, *(Word(word) for word in words))))
     for command in found:
         # The list grows while it is read: a shell may be handed the command of another shell.
-        inner = _handed_to_shell(command)
+        inner = handed_to_shell(command)
         if inner is not None:
             if len(found) > _MAX_SHELLS:
                 raise Unreadable("shells within shells")
@@ -193,7 +193,10 @@ def read_commands(text: str | None, words: Sequence[str], *, pipelines: bool) ->
     return found
 
 
-def _handed_to_shell(command: SimpleCommand) -> str | None:
+def handed_to_shell(command: SimpleCommand) -> str | None:
+    """
+    The command that a command hands to a shell (``sh -c '...'``, ``eval ...``), or None.
+    """
     words = [word.text for word in command.words]
     if not words:
         return None

@@ -120,11 +120,7 @@ def check_folder(
             held[family.name] += _check_file(report, worker, family, path, shown, required)
     where = "no folder was given" if folder is None else f"there is none in {folder}"
     for family in FAMILIES:
-        if family.not_yet is not None:
-            if held[family.name]:
-                name = f"the whole family, {held[family.name]} cases"
-                report.add(family.name, name, Outcome("skipped", family.not_yet), held[family.name])
-        elif not held[family.name]:
+        if not held[family.name]:
             report.add(family.name, "the whole family", _absent(f"no case in any *{family.suffix}: {where}", required))
     return report
 
@@ -135,7 +131,7 @@ def _absent(detail: str, required: bool) -> Outcome:
 
 def _check_file(report: Report, worker: _Worker, family: Family, path: Path, shown: str, required: bool) -> int:
     """
-    Run the cases of a file, unless this version can run none of its family.
+    Run the cases of a file.
 
     Returns:
         How many there are.
@@ -147,8 +143,6 @@ def _check_file(report: Report, worker: _Worker, family: Family, path: Path, sho
         return 0
     if not cases:
         report.add(family.name, shown, _absent("the file holds no case", required))
-    if family.not_yet is not None:
-        return len(cases)
     seen: set[object] = set()
     for number, case in enumerate(cases):
         case_id = case.get("id") if isinstance(case, dict) else None

@@ -1,9 +1,9 @@
 """
 Judge one case of the fixtures that all implementations of edictum share.
 
-Two kinds of case run in this version.  A *call* case (families ``behavioral`` and ``adversarial``) gives a ruleset,
+There are three kinds of case.  A *call* case (families ``behavioral`` and ``adversarial``) gives a ruleset,
 a tool call and the state around it, and names the verdict.  A *rejection* case gives a document that must not load.
-Both go through the public API only.
+A *workflow* case is described in :mod:`edictum.testing.conformance_workflow`.  All go through the public API only.
 """
 
 from __future__ import annotations
@@ -34,12 +34,15 @@ from edictum.testing.conformance_format import (
     check_rejection_case,
     to_yaml,
 )
+from edictum.testing.conformance_workflow import DifferenceError, judge_workflow
 
 Status: TypeAlias = Literal["passed", "failed", "skipped"]
 
 # What the declared action of a post rule means for the caller, also where the side effect of the tool keeps the
 # result from being held back.
 _POST_VERDICTS = {"warn": "warned", "redact": "redacted", "block": "denied"}
+
+WORKFLOWS = ("workflow", "workflow-coding-guard", "workflow-v0.18", "workflow-adapter")
 
 # Sources of a block that no case can want: something around the rules is broken.
 _BROKEN_SOURCES = ("internal_error", "backend_error", "approval_error")
@@ -86,7 +89,11 @@ def judge(family: str, case: Any) -> Outcome:
         The outcome; whatever goes wrong is a failure of the case.
     """
     try:
-        return _judge_rejection(case) if family == "rejection" else _judge_call(case)
+        if family == "rejection":
+            return _judge_rejection(case)
+        if family in WORKFLOWS:
+            return _judge_workflow(family, case)
+        return _judge_call(case)
     except MalformedError as error:
         return Outcome("failed", f"malformed case: {error}")
     except Exception as error:
@@ -112,6 +119,19 @@ def _judge_rejection(case: Any) -> Outcome:
         return Outcome("failed", f"refused, but without {wanted!r} in the message: {error}")
     if expected["rejected"]:
         return Outcome("failed", "loaded, although it has to be refused")
+    return Outcome("passed")
+
+
+# --- cases that walk through a workflow -----------------------------------------------------------
+
+
+def _judge_workflow(family: str, case: Any) -> Outcome:
+    import asyncio
+
+    try:
+        asyncio.run(judge_workflow(family, case))
+    except DifferenceError as difference:
+        return Outcome("failed", str(difference))
     return Outcome("passed")
 
 

@@ -22,8 +22,6 @@ from edictum.ruleset.composition import resolve_ruleset_extends
 
 VERDICTS = ("allowed", "denied", "warned", "redacted", "error")
 
-_WORKFLOW_REASON = "workflow gates arrive in the next version"
-
 _Shape: TypeAlias = Mapping[str, type | tuple[type, ...]]
 _COMMON: _Shape = {"id": str, "description": str, "since": object}
 _CALL_CASE: _Shape = {
@@ -47,6 +45,37 @@ _PRINCIPAL: _Shape = {
     **dict.fromkeys(("id", "user_id", "service_id", "org_id", "role", "ticket_ref", "name"), (str, type(None))),
     "claims": dict,
 }
+_WORKFLOW_CASE: _Shape = {
+    **_COMMON, "workflow": dict, "initial_state": dict, "steps": list, "lineage": dict,
+}  # fmt: skip
+_WORKFLOW_STATE: _Shape = {
+    "session_id": str,
+    "active_stage": str,
+    "completed_stages": list,
+    "approvals": dict,
+    "evidence": dict,
+    "blocked_reason": (str, type(None)),
+    "pending_approval": dict,
+}
+_WORKFLOW_EVIDENCE: _Shape = {"reads": list, "stage_calls": dict, "mcp_results": dict}
+_WORKFLOW_STEP: _Shape = {
+    "id": str,
+    "description": str,
+    "call": dict,
+    "execution": str,
+    "approval_outcomes": list,
+    "mcp_result": object,
+    "reset_to": str,
+    "set_stage_to": str,
+    "expect": dict,
+}
+_WORKFLOW_EXPECTED: _Shape = {
+    **{key: shape for key, shape in _WORKFLOW_STATE.items() if key != "session_id"},
+    "decision": str,
+    "message_contains": str,
+    "approval_requested_for": str,
+    "audit_events": list,
+}
 _REJECTION_CASE: _Shape = {**_COMMON, "bundle": object, "expected": dict}
 _REJECTION_EXPECTED: _Shape = {"rejected": bool, "error_contains": str}
 
@@ -65,13 +94,11 @@ class Family:
     Attributes:
         name: Its name in reports.
         suffix: How its file names end.
-        not_yet: Why this version can run none of its cases; None when it can.
         versions: Versions of the file format.
     """
 
     name: str
     suffix: str
-    not_yet: str | None = None
     versions: tuple[int, ...] = (1,)
 
 
@@ -81,10 +108,10 @@ FAMILIES = (
     Family("adversarial", ".adversarial.yaml"),
     Family("rejection", ".rejection.yaml"),
     Family("extends-inheritance", "extends-inheritance.workflow-v0.18.yaml"),
-    Family("workflow", ".workflow.yaml", _WORKFLOW_REASON),
-    Family("workflow-coding-guard", ".workflow-coding-guard.yaml", _WORKFLOW_REASON),
-    Family("workflow-v0.18", ".workflow-v0.18.yaml", _WORKFLOW_REASON),
-    Family("workflow-adapter", ".workflow-adapter.yaml", _WORKFLOW_REASON, (1, 2)),
+    Family("workflow", ".workflow.yaml"),
+    Family("workflow-coding-guard", ".workflow-coding-guard.yaml"),
+    Family("workflow-v0.18", ".workflow-v0.18.yaml"),
+    Family("workflow-adapter", ".workflow-adapter.yaml", (1, 2)),
 )
 
 
@@ -154,17 +181,23 @@ def read_cases(family: Family, path: Path) -> list[Any]:
     cases = data.get("fixtures")
     if not isinstance(cases, list):
         raise MalformedError('has no list "fixtures"')
-    return [_resolved(case, data.get("rulesets")) for case in cases]
+    return [_resolved(case, data.get("rulesets"), data.get("workflows")) for case in cases]
 
 
-def _resolved(case: Any, rulesets: Any) -> Any:
+def _resolved(case: Any, rulesets: Any, workflows: Any) -> Any:
     """
-    A case whose ruleset is a name, with the ruleset of that name in its file.
+    A case whose ruleset or workflow is a name, with what has that name in its file.
 
     Raises:
         MalformedError: There is none, or its parents cannot be found.
     """
-    if not isinstance(case, dict) or not isinstance(case.get("contract"), str):
+    if not isinstance(case, dict):
+        return case
+    if isinstance(case.get("workflow"), str):
+        if not isinstance(workflows, dict) or case["workflow"] not in workflows:
+            raise MalformedError(f"names a workflow that it does not hold: {case['workflow']!r}")
+        return {**case, "workflow": workflows[case["workflow"]]}
+    if not isinstance(case.get("contract"), str):
         return case
     try:
         return {**case, "contract": resolve_ruleset_extends(rulesets or {}, case["contract"])}
@@ -236,6 +269,58 @@ def check_rejection_case(case: Any) -> None:
     expected = _require(case["expected"], "expected", _REJECTION_EXPECTED, ("rejected",))
     if expected["rejected"] and not expected.get("error_contains"):
         raise MalformedError("expected.error_contains is missing or empty")
+
+
+def check_workflow_case(case: Any) -> None:
+    """
+    Check a case that walks through a workflow; its steps are checked one by one.
+
+    Raises:
+        MalformedError: It is not of the format.
+    """
+    _require(case, "the case", _WORKFLOW_CASE, ("id", "workflow", "initial_state", "steps"))
+    state = _require(case["initial_state"], "initial_state", _WORKFLOW_STATE, ("session_id", "active_stage"))
+    _require(state.get("evidence", {}), "initial_state.evidence", _WORKFLOW_EVIDENCE)
+    if not case["steps"]:
+        raise MalformedError("the case has no step")
+
+
+def check_workflow_step(step: Any) -> None:
+    """
+    Check a step.
+
+    Raises:
+        MalformedError: It is not of the format.
+    """
+    _require(step, "a step", _WORKFLOW_STEP, ("expect",))
+    expected = _require(step["expect"], "expect", _WORKFLOW_EXPECTED)
+    _require(expected.get("evidence", {}), "expect.evidence", _WORKFLOW_EVIDENCE)
+    if sum(key in step for key in ("call", "reset_to", "set_stage_to")) != 1:
+        raise MalformedError("a step has exactly one of call, reset_to and set_stage_to")
+    if "call" in step:
+        _require(step["call"], "call", {"tool": str, "args": dict}, ("tool",))
+        if expected.get("decision") not in ("allow", "deny", "block", "pause"):
+            raise MalformedError("expect.decision is not one of allow, deny, block, pause")
+        if step.get("execution", "not_run") not in ("success", "error", "not_run"):
+            raise MalformedError("execution is not one of success, error, not_run")
+
+
+def state_of_case(state: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    A state of a case, with erratum E2 mended: an unquoted line with a colon was read as a map of one entry.
+    """
+    evidence = state.get("evidence")
+    if not isinstance(evidence, dict) or not isinstance(evidence.get("stage_calls"), dict):
+        return dict(state)
+    calls = {stage: [_line(item) for item in items] for stage, items in evidence["stage_calls"].items()}
+    return {**state, "evidence": {**evidence, "stage_calls": calls}}
+
+
+def _line(item: Any) -> Any:
+    if isinstance(item, dict) and len(item) == 1:
+        ((key, value),) = item.items()
+        return f"{key}: {value}"
+    return item
 
 
 def _require(holder: Any, where: str, shape: _Shape, required: tuple[str, ...] = ()) -> dict[str, Any]:
