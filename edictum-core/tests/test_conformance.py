@@ -344,22 +344,27 @@ def test_folder_with_all_sorts_of_cases_reports_each(tmp_path: Path, capsys: pyt
     status = main([str(tmp_path)])
 
     lines = capsys.readouterr().out.splitlines()
-    assert lines == [
+    assert [line.replace(str(tmp_path), "{folder}") for line in lines] == [
         'ERRATUM adversarial adv-inject-002 (b.adversarial.yaml): E1: wants contains "$()" to find a text in which '
         "these characters are not next to each other; got allowed",
+        "FAILED workflow-v0.18 wt-001 (d.workflow-v0.18.yaml): malformed case: the case has no key 'workflow'",
+        "FAILED workflow-v0.18 wt-002 (d.workflow-v0.18.yaml): malformed case: the case has no key 'workflow'",
         "FAILED behavioral wrong-001 (deep/down/a.fixtures.yaml): expected denied, got allowed: ",
         "FAILED behavioral case-001 (deep/down/a.fixtures.yaml): malformed case: its id occurs twice",
         "FAILED behavioral deep/down/a.fixtures.yaml[3]: malformed case: it has no id",
-        "SKIPPED workflow-v0.18 the whole family, 2 cases: workflow gates arrive in the next version",
+        "SKIPPED workflow the whole family: no case in any *.workflow.yaml: there is none in {folder}",
+        "SKIPPED workflow-coding-guard the whole family: no case in any *.workflow-coding-guard.yaml: "
+        "there is none in {folder}",
+        "SKIPPED workflow-adapter the whole family: no case in any *.workflow-adapter.yaml: there is none in {folder}",
         "behavioral: 1 passed, 3 failed, 0 skipped",
         "adversarial: 1 passed, 0 failed, 0 skipped",
         "rejection: 1 passed, 0 failed, 0 skipped",
         "extends-inheritance: 1 passed, 0 failed, 0 skipped",
-        "workflow: 0 passed, 0 failed, 0 skipped",
-        "workflow-coding-guard: 0 passed, 0 failed, 0 skipped",
-        "workflow-v0.18: 0 passed, 0 failed, 2 skipped",
-        "workflow-adapter: 0 passed, 0 failed, 0 skipped",
-        "4 passed, 3 failed, 2 skipped",
+        "workflow: 0 passed, 0 failed, 1 skipped",
+        "workflow-coding-guard: 0 passed, 0 failed, 1 skipped",
+        "workflow-v0.18: 0 passed, 2 failed, 0 skipped",
+        "workflow-adapter: 0 passed, 0 failed, 1 skipped",
+        "4 passed, 5 failed, 3 skipped",
     ]
     assert status == 1
 
@@ -383,13 +388,21 @@ def test_folder_with_a_file_that_is_no_fixture_file_fails(tmp_path: Path, text: 
     assert next(report.lines()).startswith(f"FAILED behavioral bad.fixtures.yaml: {detail}")
 
 
-@pytest.mark.parametrize("family", ["behavioral", "adversarial", "rejection", "extends-inheritance"])
+FILES = {
+    "behavioral": "a.fixtures.yaml",
+    "adversarial": "a.adversarial.yaml",
+    "rejection": "a.rejection.yaml",
+    "extends-inheritance": "extends-inheritance.workflow-v0.18.yaml",
+    "workflow": "a.workflow.yaml",
+    "workflow-coding-guard": "a.workflow-coding-guard.yaml",
+    "workflow-v0.18": "a.workflow-v0.18.yaml",
+    "workflow-adapter": "a.workflow-adapter.yaml",
+}
+
+
+@pytest.mark.parametrize("family", FILES)
 def test_family_without_a_case_fails_by_name_where_it_is_required(tmp_path: Path, family: str) -> None:
-    names = {
-        "behavioral": "a.fixtures.yaml", "adversarial": "a.adversarial.yaml", "rejection": "a.rejection.yaml",
-        "extends-inheritance": "extends-inheritance.workflow-v0.18.yaml",
-    }  # fmt: skip
-    for other, name in names.items():
+    for other, name in FILES.items():
         given = rejection(ruleset(), "rules") if other == "rejection" else RIGHT["blocked"]
         if other != family:
             write(tmp_path, name, given)
@@ -398,8 +411,8 @@ def test_family_without_a_case_fails_by_name_where_it_is_required(tmp_path: Path
     optional = check_folder(tmp_path, judge=pass_everything)
 
     assert [(result.family, result.outcome.status) for result in wanted.results][-1] == (family, "failed")
-    assert (wanted.count("passed"), wanted.count("failed"), wanted.count("skipped")) == (3, 1, 0)
-    assert (optional.count("passed"), optional.count("failed"), optional.count("skipped")) == (3, 0, 1)
+    assert (wanted.count("passed"), wanted.count("failed"), wanted.count("skipped")) == (7, 1, 0)
+    assert (optional.count("passed"), optional.count("failed"), optional.count("skipped")) == (7, 0, 1)
 
 
 def test_file_without_a_case_fails_where_all_are_required(tmp_path: Path) -> None:
@@ -426,7 +439,7 @@ def test_command_line_without_fixtures_never_passes_a_case(
 
     found = main([])
 
-    last = "0 passed, 4 failed, 0 skipped" if required == "1" else "0 passed, 0 failed, 4 skipped"
+    last = "0 passed, 8 failed, 0 skipped" if required == "1" else "0 passed, 0 failed, 8 skipped"
     assert capsys.readouterr().out.splitlines()[-1] == last
     assert found == status
 
@@ -477,7 +490,7 @@ def run_command(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize(
     ("verdict", "status", "last"),
-    [("denied", 0, "1 passed, 0 failed, 3 skipped"), ("allowed", 1, "0 passed, 1 failed, 3 skipped")],
+    [("denied", 0, "1 passed, 0 failed, 7 skipped"), ("allowed", 1, "0 passed, 1 failed, 7 skipped")],
 )
 def test_command_line_exits_by_the_outcome(tmp_path: Path, verdict: str, status: int, last: str) -> None:
     write(tmp_path, "a.fixtures.yaml", case(ruleset(pre()), verdict))

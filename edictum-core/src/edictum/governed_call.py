@@ -484,7 +484,7 @@ class GovernedCall:
         """
         step = WorkflowStep(runtime, self._session, call, self._log, self.decision)
         decision = await step.judge()
-        if decision.action == "pending_approval" and self._state.mode == "observe":
+        if step.evaluation.action != "allow" and self._state.mode == "observe":
             raise by_decision(decision)
         self._workflow, self.decision = step, decision
 
@@ -495,7 +495,7 @@ class GovernedCall:
         step = self._workflow
         assert step is not None
         for _ in range(MAX_APPROVALS):
-            if self.decision.action != "pending_approval":
+            if step.evaluation.action == "allow":
                 return
             asked = self.decision
             facts = await obtain_approval(self._guard, self._log, call, asked, self._state.policy_version)

@@ -267,6 +267,7 @@ class _Scanner:
     def _word(self, part: _Part) -> None:
         pieces: list[str] = []
         dynamic = False
+        begin, continued = self._at, 0
         while True:
             char = self._peek()
             if char in ("", " ", "\t", "\n", ";", "&", "|", "(", ")", "<", ">"):
@@ -274,7 +275,10 @@ class _Scanner:
             self._at += 1
             if char == "\\":
                 escaped = self._take()
-                pieces.append("" if escaped == "\n" else escaped)
+                if escaped == "\n":
+                    continued += 2
+                else:
+                    pieces.append(escaped)
             elif char == "'":
                 pieces.append(self._until_quote())
             elif char == '"':
@@ -289,6 +293,8 @@ class _Scanner:
                 dynamic = self._dollar(pieces, quoted=False) or dynamic
             else:
                 pieces.append(char)
+        if self._at - begin == continued:
+            return  # the line goes on, and no word has begun
         if dynamic and not any(not _ASSIGNMENT.match(word) and word not in _KEYWORDS for word in part.words):
             part.dynamic = not _ASSIGNMENT.match("".join(pieces))
         part.words.append("".join(pieces))

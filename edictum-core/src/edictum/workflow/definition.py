@@ -140,7 +140,9 @@ class WorkflowDefinition:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "stages", tuple(self.stages))
-        index = {stage.id: place for place, stage in enumerate(self.stages)}
+        index: dict[str, int] = {}
+        for place, stage in enumerate(self.stages):
+            index.setdefault(stage.id, place)
         object.__setattr__(self, "index", MappingProxyType(index))
         said = json.dumps([asdict(self.metadata), [asdict(stage) for stage in self.stages]], sort_keys=True)
         object.__setattr__(self, "digest", hashlib.sha256(said.encode("utf-8", "backslashreplace")).hexdigest())

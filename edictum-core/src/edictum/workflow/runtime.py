@@ -8,6 +8,7 @@ import json
 import logging
 import os
 from collections.abc import Awaitable, Callable, Mapping
+from copy import deepcopy
 from dataclasses import dataclass, field
 from datetime import UTC
 from typing import Any, Literal, TypeVar
@@ -209,7 +210,7 @@ class WorkflowRuntime:
         stage = self.definition.stage_by_id(stage_id)
 
         async def record(state: WorkflowState) -> list[dict[str, Any]]:
-            evidence = state.evidence
+            before, evidence = deepcopy(state.evidence), state.evidence
             path = self._machine.read_by(stage, call)
             try:
                 added = bool(path) and evidence.add_read(path or "")
@@ -219,6 +220,7 @@ class WorkflowRuntime:
                     added = evidence.add_mcp_result(call.tool_name, mcp_result)
             except RefusedEvidenceError as error:
                 logger.warning("workflow %s: a call is not recorded: %s", self.definition.metadata.name, error)
+                state.evidence = before
                 return []
             if added:
                 state.last_recorded_evidence = {**self._summary(call), "timestamp": self._now()}

@@ -70,7 +70,8 @@ class WorkflowEvidence:
         Raises:
             RefusedEvidenceError: It is too long or holds a control character.
         """
-        return self._add(self.stage_calls.setdefault(stage_id, []), _fit(command), f"calls:{stage_id}")
+        command = _fit(command)
+        return self._add(self.stage_calls.setdefault(stage_id, []), command, f"calls:{stage_id}")
 
     def add_mcp_result(self, tool_name: str, result: object) -> bool:
         """
