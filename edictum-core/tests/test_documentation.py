@@ -1,5 +1,5 @@
 """
-Rulesets shown in the documentation load as they are printed.
+Rulesets and workflows shown in the documentation load as they are printed.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 import pytest
-from edictum import Edictum
+from edictum import Edictum, load_workflow_string
 
 ROOT = Path(__file__).parents[2]
 SHOWN = [
@@ -28,7 +28,10 @@ PARENT = {
 
 
 @pytest.mark.parametrize("text", SHOWN)
-def test_ruleset_in_the_documentation_loads(text: str) -> None:
+def test_document_in_the_documentation_loads(text: str) -> None:
+    if "kind: Workflow" in text:
+        assert load_workflow_string(text).stages
+        return
     assert Edictum.from_yaml_string(text, rulesets={"base": PARENT}).describe()["rules"]
 
 

@@ -143,7 +143,7 @@ def test_read_whole_document_fills_in_defaults_and_resolves_synonyms() -> None:
         rules=(
             PreRule(
                 "p", "enforce", "why", ("t",), {"owner": {"team": ["a"]}}, "rules[0]",
-                ("read_*", "Bash"), All((either, negated)), "ask", 60, "allow",
+                False, ("read_*", "Bash"), All((either, negated)), "ask", 60, "allow",
             ),
             PostRule(
                 "q", "observe", "no", path="rules[1]",

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from edictum.errors import ConfigProblem, EdictumConfigError
+from edictum.ruleset.weakening import Weakening
 
 CANDIDATE = ":candidate"
 MAX_ANCESTORS = 50
@@ -61,6 +62,8 @@ class CompositionReport:
         added_rules: Ids of rules that a later layer added, with its label.
         tool_overrides: Tools whose definition a later layer replaced, with its label.
         mode_changes: Default modes that a later layer replaced: old, new, label.
+        weakened: Rules that became weaker; only loaders compare, :func:`compose_bundles` leaves this empty.
+        disabled_rules: Ids of rules that a later layer switched off, with its label.
     """
 
     overridden_rules: list[CompositionOverride] = field(default_factory=list)
@@ -68,6 +71,8 @@ class CompositionReport:
     added_rules: list[tuple[str, str]] = field(default_factory=list)
     tool_overrides: list[tuple[str, str]] = field(default_factory=list)
     mode_changes: list[tuple[str, str, str]] = field(default_factory=list)
+    weakened: list[Weakening] = field(default_factory=list)
+    disabled_rules: list[tuple[str, str]] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
         """
@@ -151,6 +156,8 @@ def _merge_rules(
         rule_id = rule["id"]
         if rule_id in places:
             report.overridden_rules.append(CompositionOverride(rule_id, label, sources[rule_id]))
+            if rule.get("enabled") is False and rules[places[rule_id]].get("enabled") is not False:
+                report.disabled_rules.append((rule_id, label))
             rules[places[rule_id]] = rule
         else:
             report.added_rules.append((rule_id, label))

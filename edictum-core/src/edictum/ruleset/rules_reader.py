@@ -43,7 +43,7 @@ from edictum.ruleset.vocabulary import (
 
 _ID = re.compile(RULE_ID)
 _ID_OR_CANDIDATE = re.compile(f"{RULE_ID}(?:{CANDIDATE})?")
-_HEAD_KEYS = ("id", "type", "enabled", "mode", "override")
+_HEAD_KEYS = ("id", "type", "enabled", "mode", "override", "locked")
 _TIMEOUT_KEYS = ("timeout", "timeout_action", "timeout_effect")
 _RULE_KEYS = {
     "pre": frozenset((*_HEAD_KEYS, "tool", "tools", "when", "then")),
@@ -169,10 +169,11 @@ class RulesReader:
             return None
         problems.keys(item, path, _RULE_KEYS[kind].union(("_observe",) if self._composed else ()), _REQUIRED[kind])
         mode = cast(Mode, problems.choice(item, "mode", path, MODES, default=self._mode, old=OLD_MODES))
+        locked = problems.boolean(item, "locked", path, default=False)
         if kind == "sandbox":
-            return self._sandbox(item, path, rule_id, mode)
+            return self._sandbox(item, path, rule_id, mode, locked)
         then = self._then(item, path, kind)
-        head = (rule_id, mode, then.message, then.tags, then.metadata, render(path))
+        head = (rule_id, mode, then.message, then.tags, then.metadata, render(path), locked)
         if kind == "session":
             return SessionRule(*head, *self._limits(item, path))
         tools = self._tools(item, path)
@@ -279,7 +280,7 @@ class RulesReader:
         max_tool_calls = problems.count(limits, "max_tool_calls", path)
         return max_tool_calls, problems.count(limits, "max_attempts", path), counts
 
-    def _sandbox(self, item: dict[str, Any], path: Path, rule_id: str, mode: Mode) -> SandboxRule:
+    def _sandbox(self, item: dict[str, Any], path: Path, rule_id: str, mode: Mode, locked: bool) -> SandboxRule:
         problems = self._problems
         tools = self._tools(item, path)
         message = problems.text(item, "message", path, longest=MAX_MESSAGE_LENGTH)
@@ -300,6 +301,7 @@ class RulesReader:
             mode,
             message,
             path=render(path),
+            locked=locked,
             tools=tools,
             **roots,
             base=problems.text(item, "base", path) if "base" in item else None,

@@ -158,6 +158,7 @@ def _head(kind: str) -> Schema:
         "enabled": {**_BOOL, "default": True},
         "mode": _enum(MODES),
         "override": {**_BOOL, "default": False, "description": "Replace the inherited rule of this id."},
+        "locked": {**_BOOL, "default": False, "description": "No later layer may make this rule weaker."},
     }
 
 

@@ -75,6 +75,7 @@ class RuleHead:
         tags: Free labels, copied to the decision.
         metadata: Free map, copied to the decision.
         path: Where the rule stands, for example ``rules[3]``.
+        locked: Whether a later layer that makes it weaker is an error.
     """
 
     id: str
@@ -83,6 +84,7 @@ class RuleHead:
     tags: tuple[str, ...] = ()
     metadata: Mapping[str, Any] = field(default_factory=dict)
     path: str = ""
+    locked: bool = False
 
 
 @dataclass(frozen=True, slots=True)
