@@ -3,10 +3,10 @@ A coding agent under control: plays recorded tool calls against a real project a
 
     python examples/coding_agent/play.py [--log FILE]
 
-``ruleset.yaml`` says what is allowed, ``session.json`` holds the calls and what must become of each, and
-``workspace.py`` makes the project and the tools: real ones, in a temporary folder.  Exit code 1: a decision
-was not the expected one, a stopped call changed anything on disk, or a planted secret reached the agent or
-the decision log.
+``ruleset.yaml`` says what is allowed and ``workflow.yaml`` in which order; ``session.json`` holds the calls and what
+must become of each, and ``workspace.py`` makes the project and the tools: real ones, in a temporary folder.  Exit code
+1: a decision was not the expected one, a stopped call changed anything on disk, or a planted secret reached the agent
+or the decision log.
 
 To learn the API, read ``play`` first, then ``play_all``.
 """
@@ -73,6 +73,7 @@ class Outcome:
 
     decision: str
     rule: str
+    stage: str
     reason: str
     answer: str
     microseconds: float
@@ -92,8 +93,10 @@ async def play(call: dict[str, Any], guard: Edictum, log: CollectingAuditSink, t
     except EdictumToolError as failed:
         answer = str(failed)  # the tool's own failure, already cleared of secrets
     spent = perf_counter_ns() - begin - tools.nanoseconds
-    decision, rule, reason = explain(log.since_mark(mark))
-    return Outcome(decision, rule, reason, str(answer), spent / 1000)
+    events = log.since_mark(mark)
+    decision, rule, reason = explain(events)
+    stage = next((event.workflow["active_stage"] for event in reversed(events) if event.workflow), "")
+    return Outcome(decision, rule, stage, reason, str(answer), spent / 1000)
 
 
 def explain(events: list[Any]) -> tuple[str, str, str]:
@@ -142,7 +145,8 @@ def show(number: int, call: dict[str, Any], outcome: Outcome) -> None:
     if sys.stdout.isatty():
         decision = f"\x1b[{colours.get(outcome.decision, 31)}m{decision}\x1b[0m"
     reason = outcome.reason if len(outcome.reason) <= 80 else outcome.reason[:77] + "..."
-    print(f"{number:>2}  {text:<42}  {decision}  {outcome.microseconds:>7.0f}  {outcome.rule:<28}  {reason}")
+    spent = f"{outcome.microseconds:>7.0f}"
+    print(f"{number:>2}  {text:<42}  {decision}  {spent}  {outcome.rule:<28}  {outcome.stage:<8}  {reason}")
     for problem in outcome.problems:
         print(f"    WRONG: {problem}")
 
@@ -152,12 +156,19 @@ async def play_all(workspace: Workspace, log_file: Path) -> list[str]:
     Play the whole recording and return everything that went wrong.
     """
     approvals = RecordedApprovals()
-    guard = Edictum.from_yaml(HERE / "ruleset.yaml", audit_sink=FileAuditSink(log_file), approval_backend=approvals)
+    guard = Edictum.from_yaml(
+        HERE / "ruleset.yaml",
+        workflow_path=HERE / "workflow.yaml",
+        tools={"bash": {"side_effect": "irreversible", "shell": True}},  # so that the workflow reads its commands
+        success_check=lambda tool, result: tool != "bash" or result.endswith("[exit code 0]"),
+        audit_sink=FileAuditSink(log_file),
+        approval_backend=approvals,
+    )
     tools = Tools(workspace)
     recording = (HERE / "session.json").read_text()
     recording = recording.replace("{token}", workspace.token).replace("{workspace}", str(workspace.folder))
 
-    print(f"{'#':>2}  {'call':<42}  {'decision':<9}  {'µs':>7}  {'rule':<28}  reason")
+    print(f"{'#':>2}  {'call':<42}  {'decision':<9}  {'µs':>7}  {'rule':<28}  {'stage':<8}  reason")
     problems = []
     for number, call in enumerate(json.loads(recording), start=1):
         approvals.next_answer = call.get("answer", "no")
