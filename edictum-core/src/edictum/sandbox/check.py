@@ -24,6 +24,7 @@ from edictum.sandbox.arguments import (
     read_arguments,
 )
 from edictum.sandbox.commands import PATH_DIRS, CommandList, is_network_url, path_words, read_commands
+from edictum.sandbox.connections import hosts_named
 from edictum.sandbox.hosts import BadHost, HostList, Target, is_private, is_url, target_of_host, target_of_url, urls_in
 from edictum.sandbox.paths import BadPath, Roots, places_of, spellings
 from edictum.sandbox.shell import SimpleCommand, Unreadable, Word
@@ -211,6 +212,8 @@ class Sandbox:
                     remote = _SCP.fullmatch(part.text) or _SOCKET.match(part.text)
                     if remote is not None:
                         yield target_of_host(remote[1], userinfo=userinfo)
+            for host in hosts_named([word.text for word in command.words]):
+                yield _target(host, userinfo)
 
     def _admits(self, target: Target) -> bool:
         assert self._hosts is not None
