@@ -10,7 +10,7 @@ import pytest
 from edictum.credentials import mask_credentials, may_hide
 from edictum.errors import EdictumConfigError
 from edictum.redaction import MAX_ARGS, MAX_PAYLOAD, REDACTED, RedactionPolicy
-from edictum.snapshot import freeze_args
+from edictum.snapshot import Notes, freeze_args
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -335,7 +335,7 @@ def test_redact_args_of_many_types_gives_json_types() -> None:
 
 
 def test_redact_args_of_a_read_only_copy_gives_plain_containers() -> None:
-    shown = POLICY.redact_event_args(freeze_args({"a": {"b": [1, {"password": 2}]}}, []))
+    shown = POLICY.redact_event_args(freeze_args({"a": {"b": [1, {"password": 2}]}}, Notes()))
 
     assert shown == {"a": {"b": [1, {"password": REDACTED}]}}
     assert [dict, dict, list] == [type(shown), type(shown["a"]), type(shown["a"]["b"])]

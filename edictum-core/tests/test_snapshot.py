@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Any
 
 import pytest
-from edictum.snapshot import FrozenDict, FrozenList, fingerprint, freeze, freeze_args, thaw, unchanged
+from edictum.snapshot import FrozenDict, FrozenList, Notes, fingerprint, freeze, freeze_args, thaw, unchanged
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -40,7 +40,7 @@ ARGS = st.dictionaries(st.text("abc", max_size=2), VALUES, max_size=3)
 
 
 def frozen(args: Any) -> FrozenDict:
-    notes: list[str] = []
+    notes = Notes()
     result = freeze_args(args, notes)
     assert notes == []
     return result
@@ -70,6 +70,23 @@ def test_freeze_keeps_values_and_types(args: dict[str, Any]) -> None:
 
     assert args == found
     assert same_types(args, found)
+
+
+def test_freeze_of_a_small_thing_that_unfolds_to_a_huge_one_is_refused() -> None:
+    deep: Any = [0]
+    for _ in range(60):
+        deep = [deep, deep]
+    wide: Any = {"x": [0] * 1_000}
+    for _ in range(5):
+        wide = {"x": [wide] * 1_000}
+
+    for value in (deep, wide, (deep,), {"a": wide}):
+        with pytest.raises(ValueError, match="more than 1000000 values"):
+            freeze_args({"value": value}, Notes())
+
+
+def test_freeze_takes_as_many_values_as_fit_into_a_large_call() -> None:
+    assert len(freeze_args({"rows": [[number] for number in range(300_000)]}, Notes())["rows"]) == 300_000
 
 
 @pytest.mark.property
@@ -120,7 +137,7 @@ def test_freeze_cycle_is_refused() -> None:
     value.append(value)
 
     with pytest.raises(ValueError, match="refer to themselves"):
-        freeze(value, [])
+        freeze(value, Notes())
 
 
 DICT_CHANGES: dict[str, Callable[[Any], object]] = {
@@ -339,4 +356,4 @@ def test_changed_type_is_recognised_when_strict() -> None:
 def test_unchanged_mapping_that_is_no_dict_is_recognised() -> None:
     live = {"value": MappingProxyType({"a": 1})}
 
-    assert unchanged(live, freeze_args(live, []), strict=True)
+    assert unchanged(live, freeze_args(live, Notes()), strict=True)

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Any, NoReturn
 
 MAX_DEPTH = 100
+MAX_VALUES = 1_000_000  # in nested mappings and lists, each as often as it is reached
 
 _ATOMS = frozenset((str, int, float, bool, type(None), bytes, complex))
 
@@ -87,7 +88,31 @@ class ReadOnlyProxy:
 EMPTY = FrozenDict()
 
 
-def freeze_args(args: Mapping[Any, Any], notes: list[str], depth: int = 1) -> FrozenDict:
+class Notes(list[str]):
+    """
+    What could not be taken at face value while a call was copied, and how many more values may be copied.
+
+    A list that holds another one many times, which holds a third one many times, is small and its copy is not.
+    """
+
+    __slots__ = ("_room",)
+
+    def __init__(self) -> None:
+        self._room = MAX_VALUES
+
+    def spend(self, values: int) -> None:
+        """
+        Count the values of a nested mapping or list.
+
+        Raises:
+            ValueError: They are too many.
+        """
+        self._room -= values + 1
+        if self._room < 0:
+            raise ValueError(f"arguments hold more than {MAX_VALUES} values")
+
+
+def freeze_args(args: Mapping[Any, Any], notes: Notes, depth: int = 1) -> FrozenDict:
     """
     Copy the arguments of a call.
 
@@ -97,7 +122,7 @@ def freeze_args(args: Mapping[Any, Any], notes: list[str], depth: int = 1) -> Fr
         depth: How many mappings and lists there are around them, these included.
 
     Raises:
-        ValueError: Nested deeper than :data:`MAX_DEPTH`, or cyclic.
+        ValueError: Nested deeper than :data:`MAX_DEPTH`, cyclic, or with more than :data:`MAX_VALUES` values.
     """
     # Copied at once, then mended where a value is not plain: few are not.
     frozen = FrozenDict(args)
@@ -109,6 +134,7 @@ def freeze_args(args: Mapping[Any, Any], notes: list[str], depth: int = 1) -> Fr
             continue
         # The key exists, so the loop goes on undisturbed.
         if kind is dict and depth <= MAX_DEPTH:
+            notes.spend(len(value))
             _set(frozen, key, freeze_args(value, notes, depth + 1))
         else:
             _set(frozen, key, freeze(value, notes, depth))
@@ -118,7 +144,7 @@ def freeze_args(args: Mapping[Any, Any], notes: list[str], depth: int = 1) -> Fr
 _set = dict.__setitem__
 
 
-def freeze(value: Any, notes: list[str], depth: int = 1) -> Any:
+def freeze(value: Any, notes: Notes, depth: int = 1) -> Any:
     """
     Copy one value; see :func:`freeze_args`.
     """
@@ -135,6 +161,8 @@ def freeze(value: Any, notes: list[str], depth: int = 1) -> Any:
     if depth > MAX_DEPTH:
         raise ValueError(f"arguments are nested deeper than {MAX_DEPTH} levels or refer to themselves")
     depth += 1
+    if isinstance(value, (Mapping, list, tuple, set, frozenset)):
+        notes.spend(len(value))
     if isinstance(value, Mapping):
         return freeze_args(value, notes, depth)
     if isinstance(value, list):

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from shlex import join as shell_join
 from typing import Any, NamedTuple, Protocol
 
-from edictum.snapshot import EMPTY, FrozenDict, freeze_args, thaw
+from edictum.snapshot import EMPTY, FrozenDict, Notes, freeze_args, thaw
 from edictum.tools import BashClassifier, SideEffect, ToolRegistry
 
 MAX_TOOL_NAME = 512
@@ -48,7 +48,7 @@ class Principal:
     claims: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "claims", freeze_args(self.claims, []))
+        object.__setattr__(self, "claims", freeze_args(self.claims, Notes()))
 
     def to_dict(self) -> dict[str, Any]:
         """
@@ -114,7 +114,7 @@ class ToolCall:
         problem = name_problem(self.tool_name)
         if problem is not None:
             raise ValueError(f"Invalid tool_name: {problem}")
-        notes: list[str] = []
+        notes = Notes()
         object.__setattr__(self, "args", freeze_args(self.args, notes))
         object.__setattr__(self, "metadata", freeze_args(self.metadata, notes))
         if notes:
@@ -258,7 +258,7 @@ def build_tool_call(
         raise TypeError(f"arguments of a tool call are a mapping, not {type(args).__name__}")
     if principal is not None and not isinstance(principal, Principal):
         raise TypeError(f"a principal is a Principal, not {type(principal).__name__}")
-    notes: list[str] = []
+    notes = Notes()
     frozen = freeze_args(args, notes)
     draft = _Draft(tool.tool_name, frozen, run_id, tool.side_effect, tool.idempotent, environment, timestamp, principal)
     if tool.shell:
