@@ -45,6 +45,7 @@ if typing.TYPE_CHECKING:
     from edictum.local_approval import LocalApprovalBackend
     from edictum.ruleset.composition import CompositionReport
     from edictum.sqlite_storage import SqliteBackend
+    from edictum.template_files import TemplateInfo
 
 __version__ = "0.1.0"
 
@@ -97,6 +98,7 @@ __all__ = [
     "SqliteBackend",
     "StdoutAuditSink",
     "StorageBackend",
+    "TemplateInfo",
     "ToolCall",
     "ToolRegistry",
     "__version__",
@@ -115,6 +117,7 @@ _ON_DEMAND = {
     "CompositionReport": "edictum.ruleset.composition",
     "LocalApprovalBackend": "edictum.local_approval",
     "SqliteBackend": "edictum.sqlite_storage",
+    "TemplateInfo": "edictum.template_files",
 }
 
 
