@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import subprocess
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from functools import cache
@@ -13,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from edictum import Edictum, Principal
+from edictum import Edictum, EdictumDenied, Principal
 from edictum.cli import main
 from edictum.cli.cases import Case, read_cases
 from edictum.cli.trial import try_call
@@ -358,6 +360,47 @@ def test_nothing_put_around_a_deletion_lets_it_pass(command: str, before: str, a
     assert guard.evaluate("bash", {"command": padded}).decision == "block"
 
 
+NAMES_OF_RM = ("rm", "/bin/rm", "\\rm", "r''m", '"rm"', "r\\m", "command rm", "env rm", "xargs rm <<<d", "busybox rm")
+RECURSIVE = ("-rf", "-r -f", "-vR", "--recursive", "--rec --force", "-f --r", "-'r'f", '"-r"f', "-r\\f", '"-"r')
+AROUND = (
+    "{} d",
+    "true;{} d",
+    "true\n{} d",
+    "echo $({} d)",
+    "( {} d )",
+    "{} \\\n d",
+    "echo x|{} d",
+    "if true;then {} d;fi",
+    'bash -c "{} d"',
+)
+
+
+@pytest.mark.security
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
+def test_command_that_deletes_a_folder_in_a_real_shell_is_blocked(fresh_folder: Path) -> None:
+    guards = [shared_guard("file-agent"), shared_guard("devops-agent")]
+    commands = [around.format(f"{name} {RECURSIVE[0]}") for name in NAMES_OF_RM for around in AROUND]
+    commands += [around.format(f"rm {flag}") for flag in RECURSIVE for around in AROUND]
+    commands += [
+        "{rm,-rf,d}",
+        "rm d -rf",
+        "rm${IFS}-rf${IFS}d",
+        "find d -delete",
+        "printf d|xargs rm -r",
+        "echo 'rm -r d'|sh",
+    ]
+    deleted = 0
+    for command in commands:
+        (fresh_folder / "d").mkdir(exist_ok=True)
+        subprocess.run(["bash", "-c", command], cwd=fresh_folder, capture_output=True, stdin=subprocess.DEVNULL)
+        if (fresh_folder / "d").exists():
+            continue  # not every system has every program, and quotes within quotes end early
+        deleted += 1
+        assert [guard.evaluate("bash", {"command": command}).decision for guard in guards] == ["block"] * 2, command
+    assert deleted > 100
+
+
 @cache
 def shared_guard(name: str) -> Edictum:
     return Edictum.from_template(name)
@@ -415,8 +458,6 @@ def test_workspace_of_nanobot_is_that_of_the_user(tmp_path: Path) -> None:
 
 
 def test_templates_in_a_run_block_with_their_message() -> None:
-    from edictum import EdictumDenied
-
     guard = Edictum.from_template("file-agent")
     assert guard.run_sync("read_file", {"path": "notes.txt"}, lambda path: "text") == "text"
     with pytest.raises(EdictumDenied, match="holds secrets"):
