@@ -22,6 +22,10 @@ loaded = {name.partition(".")[0] for name in set(sys.modules) - before}
 # multiprocessing gives the main module a second name.
 strangers = sorted(loaded - sys.stdlib_module_names - {"edictum", "__mp_main__"})
 
+templates = [template.name for template in edictum.Edictum.list_templates() if template.cases is not None]
+
 print(f"edictum {edictum.__version__}: {len(modules)} public modules, {len(edictum.__all__)} public names")
+if len(templates) < 5:
+    sys.exit(f"shipped templates are missing, or their cases; found are {templates}")
 if missing or strangers:
     sys.exit(f"names that are not there: {missing}; modules from outside the standard library: {strangers}")

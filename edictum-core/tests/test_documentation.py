@@ -32,7 +32,15 @@ def test_document_in_the_documentation_loads(text: str) -> None:
     if "kind: Workflow" in text:
         assert load_workflow_string(text).stages
         return
-    assert Edictum.from_yaml_string(text, rulesets={"base": PARENT}).describe()["rules"]
+    shipped = {template.name: template.path for template in Edictum.list_templates()}
+    assert Edictum.from_yaml_string(text, rulesets=shipped | {"base": PARENT}).describe()["rules"]
+
+
+def test_table_of_templates_names_all_of_them_with_their_mode() -> None:
+    rows = re.findall(r"^\| `([\w-]+)` \| (\w+) \|", (ROOT / "docs" / "templates.md").read_text(), re.MULTILINE)
+    assert sorted(rows) == [
+        (template.name, Edictum.from_template(template.name).mode) for template in Edictum.list_templates()
+    ]
 
 
 def test_documentation_shows_rulesets() -> None:

@@ -24,6 +24,7 @@ PUBLISHED = """
     OperationLimits Session StorageBackend MemoryBackend AuditAction AuditEvent AuditSink CollectingAuditSink
     CompositeSink FileAuditSink MarkEvictedError StdoutAuditSink RedactionPolicy CheckPipeline PreDecision
     PostDecision deny_sensitive_reads CompositionReport Finding PostCallResult EvaluationResult RuleResult
+    TemplateInfo
 """
 MODULES = (
     "approval",
@@ -46,6 +47,7 @@ NOT_LOADED = """
     asyncio concurrent.futures unittest http.client socket ssl subprocess multiprocessing argparse
     ruamel yaml jsonschema opentelemetry
     edictum.loading edictum.merging edictum.migrate edictum.cli edictum.testing edictum.ruleset.document
+    edictum.template_files
 """
 
 

@@ -280,6 +280,7 @@ COMMANDS_OUT: list[Any] = [
     "cat file:///etc/passwd",
     "cd ..",
     "ls -la /",
+    "mv notes.txt /dev/null",
     ["cat", "/etc/passwd"],
     ["bash", "-c", "cat /etc/passwd"],
 ]

@@ -45,6 +45,7 @@ if typing.TYPE_CHECKING:
     from edictum.local_approval import LocalApprovalBackend
     from edictum.ruleset.composition import CompositionReport
     from edictum.sqlite_storage import SqliteBackend
+    from edictum.template_files import TemplateInfo
     from edictum.workflow import (
         WorkflowApproval,
         WorkflowCheck,
@@ -111,6 +112,7 @@ __all__ = [
     "SqliteBackend",
     "StdoutAuditSink",
     "StorageBackend",
+    "TemplateInfo",
     "ToolCall",
     "ToolRegistry",
     "WorkflowApproval",
@@ -153,6 +155,7 @@ _ON_DEMAND = {
     "WorkflowState": "edictum.workflow",
     "load_workflow": "edictum.workflow",
     "load_workflow_string": "edictum.workflow",
+    "TemplateInfo": "edictum.template_files",
 }
 
 

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from edictum.ruleset.operators import CustomOperator
     from edictum.ruleset.selectors import CustomSelector
     from edictum.ruleset.syntax import Mode
+    from edictum.template_files import TemplateDirs, TemplateInfo
     from edictum.workflow import WorkflowRuntime
 
 logger = logging.getLogger(__name__)
@@ -758,6 +759,32 @@ class Edictum:
         guard = cls._from_policy(policy, options | {"redaction": redaction}, legacy, rulesets)
         guard._max_rules = max_rules
         return guard
+
+    @classmethod
+    def from_template(cls, name: str, *, template_dirs: TemplateDirs | None = None, **options: Any) -> Self:
+        """
+        Make a guard from a template: a shipped ruleset, or one in a folder of your own.
+
+        Args:
+            name: Name of the template, for example ``file-agent``; see :meth:`list_templates`.
+            template_dirs: Folders that are searched before the shipped templates, the first one first.
+            **options: Options of :meth:`from_yaml`.
+
+        Raises:
+            EdictumConfigError: There is no such template, or it is invalid.
+        """
+        from edictum.template_files import find_template
+
+        return cls.from_yaml(find_template(name, template_dirs).path, return_report=False, **options)
+
+    @staticmethod
+    def list_templates(template_dirs: TemplateDirs | None = None) -> list[TemplateInfo]:
+        """
+        The templates that :meth:`from_template` finds; see :func:`edictum.template_files.list_templates`.
+        """
+        from edictum.template_files import list_templates
+
+        return list_templates(template_dirs)
 
     @classmethod
     def from_multiple(cls, guards: Sequence[Edictum], *, merge: Literal["first", "strictest"] = "first") -> Self:

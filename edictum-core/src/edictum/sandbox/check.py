@@ -39,7 +39,7 @@ _MAX_MATCHES = 1_000
 _MAX_PATHS = 10_000
 _MAX_WILDCARD_STEPS = 3  # looking for the matches of more could mean reading a whole disk
 _MAX_SHOWN = 200
-# Reading and writing it has no effect, and "2>/dev/null" is in every second command.
+# As the target of a redirection it has no effect, and "2>/dev/null" is in every second command.
 _NOWHERE = "/dev/null"
 _NO_SCHEME = re.compile(r"/{2,}([^/\s]\S*)")
 _NO_SLASHES = re.compile(r"(?<![A-Za-z0-9+.-])(?i:https?|wss?|ftp):[^\s/\\]\S*")
@@ -148,7 +148,7 @@ class Sandbox:
             if path in seen or (is_network_url(path) and not CLIMBS.search(path)):
                 continue
             seen.add(path)
-            if path != _NOWHERE and not self._holds(path, bases, roots):
+            if not self._holds(path, bases, roots):
                 return path
         return None if seen or not self._rule.require_match else ""
 
@@ -180,7 +180,8 @@ class Sandbox:
         """
         for command in commands:
             for target in command.targets:
-                yield from _matches(target, bases[0])
+                if target.text != _NOWHERE:
+                    yield from _matches(target, bases[0])
             words = command.words[1:] if self._commands.names(command) else command.words
             for word in (*words, *(value for _, value in command.assignments)):
                 for part in path_words(word):
