@@ -12,7 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from edictum.ruleset.patterns import linear
-from edictum.ruleset.patterns.linear import MAX_NODES, MAX_STATES, LinearPattern, NotRegular, TooLarge
+from edictum.ruleset.patterns.linear import MAX_STATES, LinearPattern
+from edictum.ruleset.patterns.regular import MAX_POSITIONS, NotRegular, TooLarge
 from edictum.ruleset.patterns.tree import parse
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
@@ -108,14 +109,16 @@ def all_matches(flags: str, body: str, text: str) -> set[tuple[int, int]]:
     return found
 
 
-def leftmost_longest(matches: set[tuple[int, int]], length: int) -> list[tuple[int, int]]:
-    spans = []
-    at = 0
-    while at < length:
-        ends = [end for start, end in matches if start == at]
-        if ends:
-            spans.append((at, max(ends)))
-        at = max(ends, default=at + 1)
+def covered(matches: set[tuple[int, int]]) -> list[tuple[int, int]]:
+    """
+    Unite matches that touch or overlap.
+    """
+    spans: list[tuple[int, int]] = []
+    for start, end in sorted(matches):
+        if spans and start <= spans[-1][1]:
+            spans[-1] = (spans[-1][0], max(end, spans[-1][1]))
+        else:
+            spans.append((start, end))
     return spans
 
 
@@ -130,13 +133,13 @@ def test_found_each_construct_answers_like_standard_engine(source: str) -> None:
 
 
 @pytest.mark.parametrize("source", [source for sources in PATTERNS.values() for source in sources])
-def test_spans_each_construct_are_leftmost_and_longest(source: str) -> None:
+def test_spans_each_construct_hold_every_match(source: str) -> None:
     flags, body = re.fullmatch(r"(?s)(?:\(\?([imsxau]+)\))?(.*)", source).groups()
     body += "\n" if "x" in (flags or "") else ""  # which ends a comment
     pattern = make(source)
     for text in TEXTS:
         matches = all_matches(flags or "", body, text)
-        assert list(pattern.spans(text)) == leftmost_longest(matches, len(text)), text
+        assert pattern.spans(text) == covered(matches), text
 
 
 @pytest.mark.parametrize(
@@ -207,10 +210,10 @@ def test_found_with_other_characters_at_its_start_reads_them_as_written(source: 
 @example("", r"\b(?:a|k)+\B", "aak a")
 @example("m", "(?:^a|a$)+", "a\na\na")
 @pytest.mark.property
-def test_spans_generated_pattern_are_leftmost_and_longest(flags: str, body: str, text: str) -> None:
+def test_spans_generated_pattern_hold_every_match(flags: str, body: str, text: str) -> None:
     pattern = make(_source(flags, body))
     matches = all_matches(flags, body, text)
-    assert list(pattern.spans(text)) == leftmost_longest(matches, len(text))
+    assert pattern.spans(text) == covered(matches)
 
 
 # --- refusals ---------------------------------------------------------------------------------------
@@ -225,21 +228,27 @@ def test_construction_with_irregular_construct_names_it(source: str, part: str) 
 
 @pytest.mark.parametrize(
     "source",
-    [f"a{{{MAX_NODES + 1}}}", f"a{{0,{MAX_NODES + 1}}}", f"(?:ab?){{{MAX_NODES},}}", "(?:" * 9 + "a" + "{9})" * 9,
-     "(?:a" + r"\b" * 4_000 + "){4000}"],
-)  # fmt: skip
+    [
+        f"a{{{MAX_POSITIONS + 1}}}",
+        f"a{{0,{MAX_POSITIONS + 1}}}",
+        f"(?:ab?){{{MAX_POSITIONS},}}",
+        "(?:" * 9 + "a" + "{9})" * 9,
+        "(?:a" + r"\b" * 4_000 + "){4000}",
+    ],
+)
 def test_construction_of_large_pattern_is_refused(source: str) -> None:
     with pytest.raises(TooLarge):
         make(source)
 
 
 @pytest.mark.parametrize(
-    "source", [f"^a{{{MAX_NODES}}}$", f"^(?:a{{2}}){{{MAX_NODES // 2}}}$", r"^(?:(?:(?:\b){4000}){4000}){4000}a{5000}$"]
+    "source",
+    [f"^a{{{MAX_POSITIONS}}}$", f"^(?:a{{2}}){{{MAX_POSITIONS // 2}}}$", r"^(?:(?:(?:\b){4000}){4000}){4000}a{5000}$"],
 )
 def test_construction_of_largest_pattern_succeeds(source: str) -> None:
     pattern = make(source)
-    assert pattern.found("a" * MAX_NODES)
-    assert not pattern.found("a" * (MAX_NODES - 1))
+    assert pattern.found("a" * MAX_POSITIONS)
+    assert not pattern.found("a" * (MAX_POSITIONS - 1))
 
 
 # --- texts and patterns that hang the standard engine -----------------------------------------------
@@ -265,15 +274,17 @@ def test_found_in_a_megabyte_with_ambiguous_pattern_answers(source: str, text: s
 
 
 @pytest.mark.parametrize(
-    ("source", "text", "count"),
+    ("source", "text", "expected"),
     [
-        (r"a(.*b)?", "a" * 200_000, 200_000),  # a plain scan from each match would read up to the end of the text
-        (r"(a+)+b|a", "a" * 200_000, 200_000),
-        (r"(\w+\s?)+", "words " * 30_000 + "\n" + "more " * 1_000, 2),
+        (r"a(.*b)?", "a" * 200_000, [(0, 200_000)]),  # a plain scan from each match would read up to the end
+        (r"(a+)+b|ac", "a" * 200_000 + "c", [(199_999, 200_001)]),
+        (r"(\w+\s?)+", "words " * 30_000 + "\n" + "more " * 1_000, [(0, 180_000), (180_001, 185_001)]),
     ],
 )
-def test_spans_in_long_text_with_ambiguous_pattern_are_found(source: str, text: str, count: int) -> None:
-    assert sum(1 for _ in make(source).spans(text)) == count
+def test_spans_in_long_text_with_ambiguous_pattern_are_found(
+    source: str, text: str, expected: list[tuple[int, int]]
+) -> None:
+    assert make(source).spans(text) == expected
 
 
 def test_found_when_match_has_become_impossible_reads_no_further() -> None:
@@ -285,8 +296,12 @@ def test_found_when_match_has_become_impossible_reads_no_further() -> None:
 # --- bounded memory ---------------------------------------------------------------------------------
 
 
+def machines(pattern: LinearPattern) -> tuple[linear._Machine, ...]:
+    return pattern._search, pattern._forwards, pattern._backwards
+
+
 def _states(pattern: LinearPattern) -> int:
-    return max(len(pattern._search._states), len(pattern._outlook._states))
+    return max(len(machine._states) for machine in machines(pattern))
 
 
 def test_found_with_more_states_than_are_kept_stays_exact() -> None:
@@ -302,11 +317,11 @@ def test_found_with_more_states_than_are_kept_stays_exact() -> None:
 def test_spans_with_more_states_than_are_kept_stay_exact() -> None:
     choice = random.Random(1)
     text = "".join(choice.choice("ababababababababc") for _ in range(60_000))
-    source = "c[ab]{13}a|b[ab]{16}c"  # as long as can be, wherever it begins
+    source = "c[ab]{13}a|b[ab]{16}c"  # one match at the most, wherever it begins
     pattern = make(source)
-    spans = list(pattern.spans(text))
-    assert spans == [match.span() for match in re.finditer(source, text)]
-    assert len(spans) > 1_000
+    spans = pattern.spans(text)
+    assert spans == covered({match.span(1) for match in re.finditer(f"(?=({source}))", text)})
+    assert len(spans) > 500
     assert _states(pattern) <= MAX_STATES
 
 
@@ -316,7 +331,7 @@ def test_found_with_many_different_characters_stays_exact(monkeypatch: pytest.Mo
     pattern = make(r"(\w+\W?)+\u0301\u0302\u0301")
     assert not pattern.found(text)
     assert pattern.found(text + "\u0301\u0302\u0301")
-    for machine in (pattern._search, pattern._outlook):
+    for machine in machines(pattern):
         assert sum(len(state) for state in machine._states.values()) <= 2_000
 
 
@@ -324,7 +339,7 @@ def test_found_with_many_different_characters_stays_exact(monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize(
-    "read", [lambda pattern, *rest: pattern.found(*rest), lambda pattern, *rest: list(pattern.spans(*rest))]
+    "read", [lambda pattern, *rest: pattern.found(*rest), lambda pattern, *rest: pattern.spans(*rest)]
 )
 def test_deadline_is_looked_at_every_4096_characters(read: Callable[..., object]) -> None:
     looks: list[int] = []
@@ -340,7 +355,7 @@ def test_deadline_that_has_passed_ends_the_search() -> None:
     with pytest.raises(TimeoutError):
         pattern.found("a" * MEGABYTE, passed)
     with pytest.raises(TimeoutError):
-        list(pattern.spans("b" + "ab" * MEGABYTE, passed))
+        pattern.spans("b" + "ab" * MEGABYTE, passed)
 
 
 def test_two_threads_with_one_pattern_that_drops_states_answer_alike(monkeypatch: pytest.MonkeyPatch) -> None:
