@@ -14,6 +14,7 @@ from edictum.engine.plan import ToolPlan
 from edictum.pipeline import from_decision
 from edictum.ruleset.policy import CompiledRule
 from edictum.ruleset.selectors import ToolResult
+from edictum.ruleset.time_budget import TimeBudget
 from edictum.snapshot import EMPTY
 from edictum.tool_call import Principal, ToolCall, build_tool_call
 
@@ -176,8 +177,9 @@ def evaluate_call(
     evaluation = EvaluationResult(decision="allow", tool_name=plan.tool_name)
     evaluation._judged = before = (*plan.pre, *plan.sandbox)
     blocked = asked = False
+    budget = TimeBudget()
     for rule in before:
-        fired = judge(rule, call, None) if rule.condition is not None else _ask(rule, call, None)
+        fired = judge(rule, call, None, budget) if rule.condition is not None else _ask(rule, call, None)
         if fired is not None and _count(evaluation, fired):
             evaluation.block_reasons.append(fired.message)
             asked = asked or rule.action == "ask"
@@ -185,8 +187,9 @@ def evaluate_call(
     if output is not None:
         evaluation._judged += plan.post
         result = ToolResult(output)
+        budget = TimeBudget()
         for rule in plan.post:
-            fired = judge(rule, call, result) if rule.condition is not None else _ask(rule, call, result)
+            fired = judge(rule, call, result, budget) if rule.condition is not None else _ask(rule, call, result)
             if fired is not None and _count(evaluation, fired):
                 evaluation.warn_reasons.append(fired.message)
     evaluation.would_ask = asked and not blocked

@@ -26,6 +26,7 @@ from edictum.engine.outcome import Answer, Fired, PreAction, PreDecision, Questi
 from edictum.engine.plan import Limit, ToolPlan
 from edictum.ruleset.policy import CompiledRule
 from edictum.ruleset.selectors import ToolResult
+from edictum.ruleset.time_budget import TimeBudget
 from edictum.tool_call import ToolCall
 
 Steps: TypeAlias = Generator[Question | PreDecision, Answer, None]
@@ -168,13 +169,15 @@ def decide(plan: ToolPlan, call: ToolCall, counts: Sequence[float], *, recheck: 
     rules = plan.session if recheck else plan.rules
     if trace is not None:
         trace.rules = rules
+    budget = TimeBudget()
     roomy = counts[1] < plan.max_tool_calls  # no limit in force is reached: each rule's own are as wide or wider
     for rule in rules:
         fired: Fired | None
         condition = rule.condition
         if condition is not None:
+            budget.rule = rule
             try:
-                if not condition(call, None):
+                if not condition(call, None, budget):
                     continue
                 fired = Fired(rule, rule.message(call, None), None, _detail(rule, call))
             except Exception as error:
@@ -214,11 +217,12 @@ def observe(plan: ToolPlan, call: ToolCall, counts: Sequence[float]) -> Observat
         :attr:`PreDecision.observe_results`.
     """
     records = []
+    budget = TimeBudget()
     for rule in plan.candidates:
         if rule.limits is not None:
             fired = judge_limits(rule, plan, counts)
         elif rule.condition is not None:
-            fired = judge(rule, call, None)
+            fired = judge(rule, call, None, budget)
         else:
             fired = from_answer(rule, call, None, (yield Question(rule)))
         records.append(
@@ -235,16 +239,26 @@ def observe(plan: ToolPlan, call: ToolCall, counts: Sequence[float]) -> Observat
     yield records
 
 
-def judge(rule: CompiledRule, call: ToolCall, result: ToolResult | None) -> Fired | None:
+def judge(
+    rule: CompiledRule, call: ToolCall, result: ToolResult | None, budget: TimeBudget | None = None
+) -> Fired | None:
     """
     Judge a rule that has a condition.
+
+    Args:
+        rule: The rule.
+        call: The call.
+        result: What the tool returned; None before it ran.
+        budget: The time for all rules of one decision; without one the rule is judged as if it were the only one.
 
     Returns:
         None when it lets the call pass.  A condition that raises does not.
     """
     assert rule.condition is not None
+    budget = budget or TimeBudget()
+    budget.rule = rule
     try:
-        if not rule.condition(call, result):
+        if not rule.condition(call, result, budget):
             return None
         return Fired(rule, rule.message(call, result), None, _detail(rule, call))
     except Exception as error:

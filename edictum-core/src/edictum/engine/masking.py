@@ -13,6 +13,7 @@ from typing import Any
 from edictum.redaction import REDACTED
 from edictum.ruleset.policy import Replace
 from edictum.ruleset.selectors import ToolResult
+from edictum.ruleset.time_budget import TimeBudget
 from edictum.snapshot import MAX_DEPTH
 
 
@@ -22,28 +23,35 @@ class Unmaskable(Exception):  # noqa: N818  internal signal, never leaves the en
     """
 
 
-def mask_result(value: Any, replacements: Sequence[Replace], mask_secrets: Callable[[str], str]) -> Any:
+def mask_result(
+    value: Any,
+    replacements: Sequence[Replace],
+    mask_secrets: Callable[[str], str],
+    budget: TimeBudget | None = None,
+) -> Any:
     """
     Mask everything that the replacements find.
 
     Args:
         value: The result.
-        replacements: Functions of a text and the mask; none means to mask what looks like a secret.
+        replacements: Functions of a text, the mask and the budget; none means to mask what looks like a secret.
         mask_secrets: See above.
+        budget: How long the replacements may take; without one a budget of their own.
 
     Returns:
         The masked result.  Where masking text by text does not suffice, because a pattern matches across values or
         inside an object, the masked text of the whole result is returned instead.
 
     Raises:
-        Unmaskable: A text is too long for a pattern, or the result is nested too deeply.
+        Unmaskable: A text is too long for a pattern, the time is spent, or the result is nested too deeply.
     """
+    budget = budget or TimeBudget()
 
     def mask(text: str) -> str:
         if not replacements:
             return mask_secrets(text)
         for replace in replacements:
-            text = replace(text, REDACTED)
+            text = replace(text, REDACTED, budget)
         return text
 
     try:

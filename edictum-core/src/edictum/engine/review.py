@@ -15,6 +15,7 @@ from edictum.engine.masking import Unmaskable, mask_result
 from edictum.engine.outcome import Answer, Fired, PostDecision, Question
 from edictum.engine.plan import ToolPlan
 from edictum.ruleset.selectors import ToolResult
+from edictum.ruleset.time_budget import TimeBudget
 from edictum.tool_call import ToolCall
 
 SIGN = "\u26a0\ufe0f"
@@ -40,10 +41,11 @@ def review(
         :class:`PostDecision`.
     """
     result = ToolResult(value)
+    budget = TimeBudget()
     findings: _Findings | None = None
     for position, rule in enumerate(plan.post):
         if rule.condition is not None:
-            fired = judge(rule, call, result)
+            fired = judge(rule, call, result, budget)
         else:
             fired = from_answer(rule, call, result, (yield Question(rule)))
         if fired is None:
@@ -51,15 +53,16 @@ def review(
                 findings.records.append(rule.passed)
             continue
         if findings is None:
-            findings = _Findings(call, value, mask_secrets, [earlier.passed for earlier in plan.post[:position]])
+            passed = [earlier.passed for earlier in plan.post[:position]]
+            findings = _Findings(call, value, mask_secrets, budget, passed)
         findings.add(fired)
     if findings is None and success and not plan.post_candidates:
         yield plan.reviewed
         return
-    findings = findings or _Findings(call, value, mask_secrets, plan.reviewed.contracts_evaluated)
+    findings = findings or _Findings(call, value, mask_secrets, budget, plan.reviewed.contracts_evaluated)
     for rule in plan.post_candidates:
         if rule.condition is not None:
-            fired = judge(rule, call, result)
+            fired = judge(rule, call, result, budget)
         else:
             fired = from_answer(rule, call, result, (yield Question(rule)))
         findings.records.append(rule.passed if fired is None else fired.record(observed=True))
@@ -71,10 +74,18 @@ class _Findings:
     What post rules found so far, and the result as they leave it.
     """
 
-    def __init__(self, call: ToolCall, value: Any, mask_secrets: Callable[[str], str], passed: Iterable[Any]) -> None:
+    def __init__(
+        self,
+        call: ToolCall,
+        value: Any,
+        mask_secrets: Callable[[str], str],
+        budget: TimeBudget,
+        passed: Iterable[Any],
+    ) -> None:
         self._call = call
         self._value = value
         self._mask_secrets = mask_secrets
+        self._budget = budget
         self._replaced: Any = None
         self._suppressed = False
         self._policy_error = False
@@ -124,8 +135,9 @@ class _Findings:
         if fired.error is not None:
             return False  # a rule that could not be judged cannot say what to mask
         current = self._value if self._replaced is None else self._replaced
+        self._budget.rule = None  # to mask takes longer than to judge, and has all that is left for the call
         try:
-            self._replaced = mask_result(current, fired.rule.redactions, self._mask_secrets)
+            self._replaced = mask_result(current, fired.rule.redactions, self._mask_secrets, self._budget)
         except Unmaskable:
             return False
         return True

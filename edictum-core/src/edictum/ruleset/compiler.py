@@ -144,4 +144,4 @@ def _replacements(expression: Expression, positive: bool = True) -> Iterator[Rep
 
 
 def _literal(operand: str) -> Replace:
-    return lambda text, mask: text.replace(operand, mask)
+    return lambda text, mask, budget: text.replace(operand, mask)

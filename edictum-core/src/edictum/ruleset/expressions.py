@@ -1,26 +1,36 @@
 """
 Expressions compiled to closures.
 
-A compiled expression is a function of the call and the tool's result that returns whether it holds.  It
-raises when it cannot be judged; the engine takes that as a match.  ``all`` and ``any`` stop at the first
+A compiled expression is a function of the call, the tool's result and a time budget that returns whether it
+holds.  It raises when it cannot be judged; the engine takes that as a match.  ``all`` and ``any`` stop at the first
 item that decides, so an item behind it can neither match nor raise.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from os import environ as process_environ
-from typing import TypeAlias
+from typing import Protocol
 
 from edictum.errors import ConfigProblem, EdictumConfigError
-from edictum.ruleset.operators import CustomOperator, compile_operator
+from edictum.ruleset.operators import CustomOperator, Test, compile_operator
 from edictum.ruleset.selectors import CustomSelector, Reader, ToolResult, compile_selector, split, walk
 from edictum.ruleset.syntax import All, Expression, Leaf, Not
+from edictum.ruleset.time_budget import TimeBudget
 from edictum.snapshot import FrozenDict
 from edictum.tool_call import ToolCall
 
-Condition: TypeAlias = Callable[[ToolCall, ToolResult | None], bool]
+
+class Condition(Protocol):
+    """
+    A compiled expression.
+    """
+
+    def __call__(self, call: ToolCall, result: ToolResult | None, budget: TimeBudget | None = None, /) -> bool:
+        """
+        Whether it holds.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +66,7 @@ def compile_expression(expression: Expression, names: Names) -> Condition:
         return _compile_leaf(expression, names)
     if isinstance(expression, Not):
         inner = compile_expression(expression.item, names)
-        return lambda call, result: not inner(call, result)
+        return lambda call, result, budget=None: not inner(call, result, budget)
     items = tuple(compile_expression(item, names) for item in expression.items)
     if len(items) == 1:
         return items[0]
@@ -64,9 +74,9 @@ def compile_expression(expression: Expression, names: Names) -> Condition:
 
 
 def _all(items: tuple[Condition, ...]) -> Condition:
-    def condition(call: ToolCall, result: ToolResult | None) -> bool:
+    def condition(call: ToolCall, result: ToolResult | None, budget: TimeBudget | None = None) -> bool:
         for item in items:  # noqa: SIM110  a plain loop is twice as fast as all()
-            if not item(call, result):
+            if not item(call, result, budget):
                 return False
         return True
 
@@ -74,9 +84,9 @@ def _all(items: tuple[Condition, ...]) -> Condition:
 
 
 def _any(items: tuple[Condition, ...]) -> Condition:
-    def condition(call: ToolCall, result: ToolResult | None) -> bool:
+    def condition(call: ToolCall, result: ToolResult | None, budget: TimeBudget | None = None) -> bool:
         for item in items:  # noqa: SIM110  a plain loop is twice as fast as any()
-            if item(call, result):
+            if item(call, result, budget):
                 return True
         return False
 
@@ -92,7 +102,7 @@ def _compile_leaf(leaf: Leaf, names: Names) -> Condition:
         raise _unknown(leaf, f"unknown operator {leaf.operator!r}; register it as a custom operator")
     if leaf.operator == "exists":
         wanted = leaf.operand
-        return lambda call, result: (read(call, result) is not None) is wanted
+        return lambda call, result, budget=None: (read(call, result) is not None) is wanted
     root, path = split(leaf.selector)
     if root == "args":
         return _argument_leaf(path, test)
@@ -101,45 +111,45 @@ def _compile_leaf(leaf: Leaf, names: Names) -> Condition:
     if root == "env" and leaf.operator in _EQUALITY:
         return _env_leaf(".".join(path), leaf, names.environ, read)
 
-    def condition(call: ToolCall, result: ToolResult | None) -> bool:
+    def condition(call: ToolCall, result: ToolResult | None, budget: TimeBudget | None = None) -> bool:
         value = read(call, result)
-        return value is not None and test(value)
+        return value is not None and test(value, budget)
 
     return condition
 
 
-def _argument_leaf(path: tuple[str, ...], test: Callable[[object], bool]) -> Condition:
+def _argument_leaf(path: tuple[str, ...], test: Test) -> Condition:
     # The most frequent leaf by far; fewer function calls than the general form.
     key, *below = path
     steps = tuple(below)
     if not below:
 
-        def condition(call: ToolCall, result: ToolResult | None) -> bool:
+        def condition(call: ToolCall, result: ToolResult | None, budget: TimeBudget | None = None) -> bool:
             value = call.args.get(key)
-            return value is not None and test(value)
+            return value is not None and test(value, budget)
 
     elif len(below) == 1:
         second = below[0]
 
-        def condition(call: ToolCall, result: ToolResult | None) -> bool:
+        def condition(call: ToolCall, result: ToolResult | None, budget: TimeBudget | None = None) -> bool:
             value = call.args.get(key)
             value = value.get(second) if type(value) is FrozenDict else walk(value, steps)
-            return value is not None and test(value)
+            return value is not None and test(value, budget)
 
     else:
 
-        def condition(call: ToolCall, result: ToolResult | None) -> bool:
+        def condition(call: ToolCall, result: ToolResult | None, budget: TimeBudget | None = None) -> bool:
             value = walk(call.args.get(key), steps)
-            return value is not None and test(value)
+            return value is not None and test(value, budget)
 
     return condition
 
 
-def _output_leaf(test: Callable[[object], bool]) -> Condition:
-    def condition(call: ToolCall, result: ToolResult | None) -> bool:
+def _output_leaf(test: Test) -> Condition:
+    def condition(call: ToolCall, result: ToolResult | None, budget: TimeBudget | None = None) -> bool:
         if result is not None:
             for text in result.texts:
-                if test(text):
+                if test(text, budget):
                     return True
         return False
 
@@ -155,7 +165,7 @@ def _env_leaf(name: str, leaf: Leaf, environ: Mapping[str, str], read: Reader) -
     equals = compile_operator("in" if leaf.operator.endswith("in") else "equals", leaf.operand, {})
     assert equals is not None
 
-    def condition(call: ToolCall, result: ToolResult | None) -> bool:
+    def condition(call: ToolCall, result: ToolResult | None, budget: TimeBudget | None = None) -> bool:
         text = environ.get(name)
         if text is None:
             return False

@@ -21,10 +21,11 @@ if TYPE_CHECKING:
     from edictum.ruleset.expressions import Condition
     from edictum.ruleset.messages import Message
     from edictum.ruleset.syntax import Mode, Observability, SessionRule, TimeoutAction, ToolDef
+    from edictum.ruleset.time_budget import TimeBudget
 
 Kind: TypeAlias = Literal["precondition", "postcondition", "sandbox", "session_contract"]
 Action: TypeAlias = Literal["block", "ask", "warn", "redact"]
-Replace: TypeAlias = Callable[[str, str], str]
+Replace: TypeAlias = Callable[[str, str, "TimeBudget | None"], str]
 
 YAML_SOURCES: dict[Kind, str] = {
     "precondition": "yaml_precondition",
@@ -57,7 +58,7 @@ class CompiledRule:
         limits: The numbers of a session rule.
         timeout: Seconds an approval may take.
         timeout_action: What happens when nobody answered.
-        redactions: What a redact rule masks: functions of text and mask.
+        redactions: What a redact rule masks: functions of text, mask and time budget.
         tags: Labels for the decision.
         metadata: Free map for the decision.
         passed: The record of the rule in the decision log when it does not fire; shared, read-only.
@@ -168,7 +169,7 @@ def _pattern(item: str | re.Pattern[str]) -> Replace:
         from edictum.ruleset.patterns import admit
 
         return admit(item).replace
-    return lambda text, mask: item.sub(lambda _: mask, text)
+    return lambda text, mask, budget: item.sub(lambda _: mask, text)
 
 
 class RuleTable:

@@ -85,13 +85,14 @@ class Sandbox:
         self._hosts = None if rule.domains is None else HostList(rule.domains)
         self._denied_hosts = HostList(rule.not_domains)
 
-    def outside(self, call: ToolCall, result: object = None) -> bool:
+    def outside(self, call: ToolCall, result: object = None, budget: object = None) -> bool:
         """
         Whether anything that the call names lies outside.  What cannot be read counts as outside.
 
         Args:
             call: The call.
             result: Not used; conditions of all rules are called alike.
+            budget: Not used either.
 
         Raises:
             TooManyArguments: The arguments are too many to be judged.

@@ -230,6 +230,7 @@ class _Builder:
                 f"what is repeated in '{render([node])}' can match nothing at all, so the search can hang; "
                 "make the repeated part read at least one character",
                 render([node]),
+                "exponential",
             )
         self._automaton.join(part.last, part.first)
         return _Fragment(int(least == 0), part.first, part.last)

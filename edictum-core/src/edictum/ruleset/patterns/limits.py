@@ -1,13 +1,16 @@
 """
-The limits that patterns keep to, and the two errors that tell of them.
+The limits that patterns keep to, how risky they are called, and the two errors that tell of them.
 """
 
 from __future__ import annotations
 
+from typing import Literal, TypeAlias
+
 MAX_PATTERN_LENGTH = 10_000
 MAX_MATCH_CHARS = 1_000_000
-QUADRATIC_MATCH_CHARS = 10_000
-SLOW_MATCH_CHARS = 5_000  # for quadratic work whose single steps are slow
+IRREGULAR_MATCH_CHARS = 10_000  # for risky patterns that only the standard engine can read
+
+RiskClass: TypeAlias = Literal["safe", "quadratic", "polynomial", "exponential", "unknown"]
 
 
 class PatternRefused(ValueError):  # noqa: N818  a refusal is an answer, not a malfunction
@@ -16,10 +19,12 @@ class PatternRefused(ValueError):  # noqa: N818  a refusal is an answer, not a m
 
     Attributes:
         part: The part of the pattern that is the reason, as text.
+        risk: How much work it could cause.
     """
 
-    def __init__(self, message: str, part: str) -> None:
+    def __init__(self, message: str, part: str, risk: RiskClass = "unknown") -> None:
         self.part = part
+        self.risk = risk
         super().__init__(message)
 
 
@@ -35,8 +40,11 @@ class TextTooLong(ValueError):  # noqa: N818  a limit was met, nothing malfuncti
     def __init__(self, length: int, limit: int) -> None:
         self.length = length
         self.limit = limit
-        super().__init__(
-            f"the text has {length} characters, more than the {limit} that this pattern can search in "
-            "bounded time; shorten the text, or rewrite the pattern so that its repeats "
-            "cannot take each other's text"
-        )
+        if limit < MAX_MATCH_CHARS:
+            reason = (
+                "this pattern can search in bounded time; shorten the text, or write the pattern without references "
+                "and lookarounds, or so that its repeats cannot take each other's text"
+            )
+        else:
+            reason = "patterns search; shorten the text"
+        super().__init__(f"the text has {length} characters, more than the {limit} that {reason}")

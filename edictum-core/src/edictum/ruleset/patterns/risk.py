@@ -4,12 +4,12 @@ How much work can a pattern cause?
 The standard library matches by backtracking: its work is the number of different ways in which the
 pattern can read pieces of the text. That number is bounded here from the parsed pattern alone:
 
-* a loop in which two different ways round read the same text is *exponential* and refused;
+* a loop in which two different ways round read the same text is *exponential*;
 * two loops that can hand the same text to each other multiply the work by the length of the text. The
   search itself is such a loop, in front of every pattern that is not anchored to the start of the text;
 * bounded repeats and alternatives that look alike multiply it by a constant.
 
-The constants are estimates, set so that a search at its limit takes about a second and seldom three.
+The constants are estimates, set so that work rated at ``UNITS_OF_A_SECOND`` takes about a second and seldom three.
 """
 
 from __future__ import annotations
@@ -19,15 +19,17 @@ from typing import Any, NamedTuple
 
 from edictum.ruleset.patterns.ambiguity import exponential, link_loops, loop_characters, worst_chain
 from edictum.ruleset.patterns.automaton import Automaton, Ways, build
-from edictum.ruleset.patterns.limits import PatternRefused
+from edictum.ruleset.patterns.limits import MAX_MATCH_CHARS, PatternRefused
 from edictum.ruleset.patterns.naming import render
 from edictum.ruleset.patterns.tree import anchored, least_distance
+
+UNITS_OF_A_SECOND = 40_000_000  # units of work, see Risk.reach
 
 _LOOKAHEAD = 3  # alternatives that still agree after this many characters are counted as alike
 _WIDE = 64  # characters that a plain walk through the pattern may read at the cost of one unit
 _CHOICE = 2  # units of work that two alternatives cost at each step of a loop before them
 _SLOW = 3  # units of work to enter a state inside a repeat of more than one character
-_STEP_BUDGET = 40_000_000  # units of work in one search, see Risk.affordable
+_HIGHEST_DEGREE = 8  # beyond it the estimates mean nothing
 _TOO_LARGE = 10**9  # where a factor stops being counted
 
 _Memo = dict[tuple[int, int, int], bool]
@@ -42,39 +44,44 @@ class Risk(NamedTuple):
         factor: Bounded repeats and alternatives that multiply the work, in units of a search step.
         part: The repeats that caused the degree, as text.
         has_reference: Whether the pattern refers to the text of one of its groups.
-        place_factor: Like ``factor``, of the work at one place where a match can begin, if that is linear
-            although the whole is quadratic; otherwise 0.
+        linear_at_place: Whether the work at one place where a match can begin is linear, although the whole is
+            quadratic.
+        refusal: Why the work cannot be bounded; None when it can, otherwise the rest means nothing.
     """
 
     degree: int
     factor: int
     part: str
     has_reference: bool
-    place_factor: int
+    linear_at_place: bool
+    refusal: PatternRefused | None = None
 
-    def affordable(self, length: int) -> bool:
+    def reach(self, units: int) -> int:
         """
-        Tell whether a text of this length can be searched in about a second.
+        Tell how long a text can be that is searched with so much work, up to ``MAX_MATCH_CHARS``.
 
         With more than one degree the choices are ordered, so there are ``n ** degree / degree!`` of them,
         and most of their steps are those of one-character loops, which are cheaper.
         """
-        discount = 1 if self.degree == 1 else factorial(self.degree) * 5 // 2
-        steps: int = self.factor * length**self.degree
-        return steps <= _STEP_BUDGET * discount
+        if self.refusal is not None or self.degree > _HIGHEST_DEGREE:
+            return 0
+        discount = 1 if self.degree == 1 else factorial(self.degree) * 2.5
+        return min(int((units * discount / self.factor) ** (1 / self.degree)), MAX_MATCH_CHARS)
 
 
 def analyse(tree: Any) -> Risk:
     """
     Bound the work that a parsed pattern can cause.
 
-    Raises:
-        PatternRefused: The work can grow exponentially, a construct is unknown or cannot be combined
-            with the rest, or the pattern is too large to be judged.
+    It is not bounded where it can grow exponentially, where a construct is unknown or cannot be combined with the
+    rest, or where the pattern is too large to be judged.
     """
     flags = tree.state.flags
-    automaton = build(tree, flags, searching=not anchored(tree, flags))
-    return _judge(automaton, least_distance(tree, flags))
+    try:
+        automaton = build(tree, flags, searching=not anchored(tree, flags))
+        return _judge(automaton, least_distance(tree, flags))
+    except PatternRefused as refusal:
+        return Risk(0, 0, refusal.part, False, False, refusal)
 
 
 def _judge(automaton: Automaton, spread: int) -> Risk:
@@ -85,17 +92,16 @@ def _judge(automaton: Automaton, spread: int) -> Risk:
     part = ", ".join(render(automaton.loops[index].nodes) for index in chain.loops)
     if automaton.has_reference and chain.degree:
         raise PatternRefused(
-            "a reference to a group is only possible where the rest of the pattern needs linear work; "
-            "bound the repeats or anchor the pattern with ^",
+            "a reference to a group is only possible where the rest of the pattern needs linear work: "
+            f"bound the repeat '{part}', or anchor the pattern with ^",
             part,
         )
     times = _local_factor(automaton) * aside_factor
     if chain.degree:
         times *= _walk_after(automaton, chain.loops[-1])
     factor = min(chain.weight(chain.spread) * times, _TOO_LARGE)
-    linear_there = chain.degree == 1 and not worst_chain(automaton, links, 1, int(automaton.searching)).degree
-    place_factor = chain.weight(1) * times if linear_there else 0
-    return Risk(1 + chain.degree, factor, part, automaton.has_reference, place_factor)
+    linear_at_place = chain.degree == 1 and not worst_chain(automaton, links, 1, int(automaton.searching)).degree
+    return Risk(1 + chain.degree, factor, part, automaton.has_reference, linear_at_place)
 
 
 def _judge_lookbehinds(automaton: Automaton) -> int:
@@ -115,6 +121,7 @@ def _refuse_exponential(automaton: Automaton) -> None:
                 f"the repeat '{part}' can read the same text in exponentially many ways, so the search "
                 "can hang; rewrite it so that each text is read in one way only, e.g. 'a+' for '(a+)+'",
                 part,
+                "exponential",
             )
 
 

@@ -2,34 +2,51 @@
 Telling whether a pattern matches somewhere in a text, as fast as its fixed texts allow.
 
 Where every match has a fixed text at a fixed place, that text is looked for with ``str.find`` and only its
-surroundings are matched.
+surroundings are matched.  The clock is looked at only where a search could take long, and texts beyond what the
+standard engine can afford go to the linear engine.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any, NoReturn
+from functools import partial
+from re import _compiler  # type: ignore[attr-defined]
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeAlias
 
+from edictum.ruleset.patterns.borders import find_border
 from edictum.ruleset.patterns.limits import MAX_MATCH_CHARS, TextTooLong
 from edictum.ruleset.patterns.needs import Literals
+from edictum.ruleset.patterns.risk import UNITS_OF_A_SECOND, Risk, analyse
 from edictum.ruleset.patterns.tree import anchored, begins_with_text
+from edictum.ruleset.time_budget import Deadline, TimeBudget
+
+if TYPE_CHECKING:
+    from edictum.ruleset.patterns.linear import LinearPattern
 
 _SHORT_TEXT = 200  # up to here one plain search is as fast as trying the places of a text
 _FREE_PLACES = 8  # places tried before their density is looked at
 _PLACE_GAP = 32  # places closer than this on average cost more than the plain search
 
-_STEPS_BEYOND = 50_000_000  # units of work in a text beyond the limit: as many as in one at the limit, n * n / 2
+_UNMEASURED_UNITS = UNITS_OF_A_SECOND // 100
+_UNMEASURED_LINEAR = 1_000  # characters that the linear engine searches without a look at the clock
 
-Finder = Callable[[str], bool]
+Look: TypeAlias = Callable[..., bool]  # of a text and its timing: a budget, or once that is running its deadline
+
+
+class Finder(Protocol):
+    """
+    The search for one pattern.
+    """
+
+    def __call__(self, text: str, budget: TimeBudget | None = None, /) -> bool:
+        """
+        Whether the pattern matches somewhere in a text; raises where that cannot be told.
+        """
 
 
 def choose_finder(
-    tree: Any,
-    compiled: re.Pattern[str],
-    limit: int,
-    place_factor: int,
-    border: tuple[str, re.Pattern[str]] | None = None,
+    tree: Any, compiled: re.Pattern[str], risk: Risk, limit: int, linear: Callable[[], LinearPattern] | None
 ) -> Finder:
     """
     Choose the fastest way to tell whether a pattern matches somewhere in a text.
@@ -37,99 +54,152 @@ def choose_finder(
     Args:
         tree: The parsed pattern.
         compiled: The same, compiled.
-        limit: Longest text that is searched whatever it holds.
-        place_factor: See `Risk`; with it a longer text is searched if few matches can begin in it.
-        border: See `Border`: the character, and the compiled tail, whose work is linear.
+        risk: The same, judged.
+        limit: Longest text that the standard engine searches whatever it holds.
+        linear: Gives the linear engine for longer texts; None where it cannot read the pattern.
 
     Returns:
-        A function that tells it, and raises `TextTooLong` for a text beyond the limit.
+        A function that tells it. It raises `TextTooLong` for a text that is too long, and `RuleTimeoutError` when its
+        time budget is spent; without one it has a budget of its own.
     """
     literals = Literals(tree)
-    placed = literals.placed() if place_factor else None
-    beyond = _search_places(compiled, *placed, limit, place_factor) if placed else _too_long(limit)
-    if literals.exact:
-        return _find_text(literals.runs[0][0] if literals.runs else "", limit, beyond)
-    if anchored(tree, tree.state.flags):
-        return _find_plainly(compiled.match, limit, beyond)
+    if linear is not None:
+        best = literals.best()
+        beyond = _search_linearly(linear, best[0] if best else "")
+        if not limit:
+            return _find_linearly(beyond)
+    else:
+        placed = literals.placed() if risk.linear_at_place else None
+        beyond = _search_places(compiled, *placed) if placed else _too_long(limit)
+    border = _cheap_border(tree, literals)
+    standard = partial(_find_between, compiled, *border, limit * limit) if border else _chosen(tree, compiled, literals)
+    careful = standard(MAX_MATCH_CHARS if border else limit, beyond)
+    return standard(min(limit, risk.reach(_UNMEASURED_UNITS)), _in_time(careful))
+
+
+def _cheap_border(tree: Any, literals: Literals) -> tuple[str, re.Pattern[str]] | None:
+    """
+    Find the border of a pattern that has no better fixed text: the character, and the compiled tail.
+    """
     best = literals.best()
-    if border is not None and (best is None or best[1] is None):
-        return _find_between(compiled, *border, limit)
+    if literals.exact or anchored(tree, tree.state.flags) or (best is not None and best[1] is not None):
+        return None
+    border = find_border(tree)
+    if border is None or analyse(border.tail).reach(UNITS_OF_A_SECOND) < MAX_MATCH_CHARS:
+        return None
+    return border.char, _compiler.compile(border.tail[1:])
+
+
+def _chosen(tree: Any, compiled: re.Pattern[str], literals: Literals) -> Callable[[int, Look], Look]:
+    """
+    Choose how the standard engine looks for a pattern, in texts up to a length; longer ones go to another look.
+    """
+    best = literals.best()
+    if literals.exact:
+        return partial(_find_text, literals.runs[0][0] if literals.runs else "")
+    if anchored(tree, tree.state.flags):
+        return partial(_find_plainly, compiled.match)
     if best is None:
-        return _find_plainly(compiled.search, limit, beyond)
+        return partial(_find_plainly, compiled.search)
     text, offset = best
     if begins_with_text(tree, tree.state.flags):
-        return _find_from_prefix(compiled, text, limit, beyond)
+        return partial(_find_from_prefix, compiled, text)
     if offset is None:
-        return _find_if_present(compiled, text, limit, beyond)
-    return _find_at_text(compiled, text, offset, limit, beyond)
+        return partial(_find_if_present, compiled, text)
+    return partial(_find_at_text, compiled, text, offset)
 
 
-def _too_long(limit: int) -> Callable[[str], NoReturn]:
-    def beyond(text: str) -> NoReturn:
+def _in_time(look: Look) -> Look:
+    """
+    Begin to measure the time that a look takes.
+    """
+    return lambda text, budget=None: (budget or TimeBudget()).run(look, text)
+
+
+# --- texts beyond the limit of the standard engine --------------------------------------------------
+
+
+def _too_long(limit: int) -> Callable[..., NoReturn]:
+    def beyond(text: str, check: Deadline | None = None) -> NoReturn:
         raise TextTooLong(len(text), limit)
 
     return beyond
 
 
-def _search_places(compiled: re.Pattern[str], wanted: str, offset: int, limit: int, place_factor: int) -> Finder:
-    """
-    Search a long text at the places of a fixed text only, if these are few enough for its length.
-
-    They are counted before any is tried, so a text that is too long is refused at once. ``str.count`` would
-    miss places that overlap.
-    """
-    match = compiled.match
-
-    def beyond(text: str) -> bool:
-        length = len(text)
-        if length > MAX_MATCH_CHARS:
-            raise TextTooLong(length, limit)
-        most = _STEPS_BEYOND // (length * place_factor)
-        places: list[int] = []
-        at = text.find(wanted, offset)
-        while at >= 0:
-            if len(places) >= most:
-                raise TextTooLong(length, limit)
-            places.append(at - offset)
-            at = text.find(wanted, at + 1)
-        return any(match(text, place) is not None for place in places)
+def _search_linearly(linear: Callable[[], LinearPattern], wanted: str) -> Look:
+    def beyond(text: str, check: Deadline | None = None) -> bool:
+        if len(text) > MAX_MATCH_CHARS:
+            raise TextTooLong(len(text), MAX_MATCH_CHARS)
+        return wanted in text and linear().found(text, check)
 
     return beyond
 
 
-def _find_text(wanted: str, limit: int, beyond: Finder) -> Finder:
-    return lambda text: wanted in text if len(text) <= limit else beyond(text)
+def _find_linearly(look: Look) -> Look:
+    measured = _in_time(look)
+    return lambda text, budget=None: look(text) if len(text) <= _UNMEASURED_LINEAR else measured(text, budget)
 
 
-def _find_plainly(test: Callable[[str], re.Match[str] | None], limit: int, beyond: Finder) -> Finder:
-    return lambda text: test(text) is not None if len(text) <= limit else beyond(text)
+def _search_places(compiled: re.Pattern[str], wanted: str, offset: int) -> Look:
+    """
+    Search a long text at the places of a fixed text only, with a look at the deadline after each.
+    """
+    match = compiled.match
+
+    def beyond(text: str, check: Deadline) -> bool:
+        if len(text) > MAX_MATCH_CHARS:
+            raise TextTooLong(len(text), MAX_MATCH_CHARS)
+        at = text.find(wanted, offset)
+        while at >= 0:
+            if match(text, at - offset) is not None:
+                return True
+            check()
+            at = text.find(wanted, at + 1)
+        return False
+
+    return beyond
 
 
-def _find_if_present(compiled: re.Pattern[str], wanted: str, limit: int, beyond: Finder) -> Finder:
+# --- ways to look with the standard engine ----------------------------------------------------------
+
+
+def _find_text(wanted: str, limit: int, beyond: Look) -> Look:
+    return lambda text, timing=None: wanted in text if len(text) <= limit else beyond(text, timing)
+
+
+def _find_plainly(test: Callable[[str], re.Match[str] | None], limit: int, beyond: Look) -> Look:
+    return lambda text, timing=None: test(text) is not None if len(text) <= limit else beyond(text, timing)
+
+
+def _find_if_present(compiled: re.Pattern[str], wanted: str, limit: int, beyond: Look) -> Look:
     search = compiled.search
-    return lambda text: wanted in text and search(text) is not None if len(text) <= limit else beyond(text)
 
-
-def _find_from_prefix(compiled: re.Pattern[str], wanted: str, limit: int, beyond: Finder) -> Finder:
-    search = compiled.search
-
-    def found(text: str) -> bool:
-        if len(text) <= _SHORT_TEXT:
-            return wanted in text and search(text) is not None
-        return search(text) is not None if len(text) <= limit else beyond(text)
+    def found(text: str, timing: Any = None) -> bool:
+        return wanted in text and search(text) is not None if len(text) <= limit else beyond(text, timing)
 
     return found
 
 
-def _find_at_text(compiled: re.Pattern[str], wanted: str, offset: int, limit: int, beyond: Finder) -> Finder:
+def _find_from_prefix(compiled: re.Pattern[str], wanted: str, limit: int, beyond: Look) -> Look:
+    search = compiled.search
+
+    def found(text: str, timing: Any = None) -> bool:
+        if len(text) <= _SHORT_TEXT:
+            return wanted in text and search(text) is not None
+        return search(text) is not None if len(text) <= limit else beyond(text, timing)
+
+    return found
+
+
+def _find_at_text(compiled: re.Pattern[str], wanted: str, offset: int, limit: int, beyond: Look) -> Look:
     search, match = compiled.search, compiled.match
 
-    def found(text: str) -> bool:
+    def found(text: str, timing: Any = None) -> bool:
         length = len(text)
         if length <= _SHORT_TEXT:
             return wanted in text and search(text) is not None
         if length > limit:
-            return beyond(text)
+            return beyond(text, timing)
         find = text.find
         at = find(wanted, offset)
         tried = 0
@@ -145,30 +215,32 @@ def _find_at_text(compiled: re.Pattern[str], wanted: str, offset: int, limit: in
     return found
 
 
-def _find_between(compiled: re.Pattern[str], border: str, tail: re.Pattern[str], limit: int) -> Finder:
+def _find_between(
+    compiled: re.Pattern[str], border: str, tail: re.Pattern[str], work: int, limit: int, beyond: Look
+) -> Look:
     """
     Search the pieces of a text between borders, and of these only the ones with the tail behind their border.
 
-    The pieces that are searched may need as much work together as one text at the limit.
+    They may need so much work together: the sum of the squares of their lengths.
     """
     search, behind = compiled.search, tail.match
 
-    def found(text: str) -> bool:
+    def found(text: str, timing: Any = None) -> bool:
         length = len(text)
         if length <= _SHORT_TEXT:
             return border in text and search(text) is not None
-        if length > MAX_MATCH_CHARS:
-            raise TextTooLong(length, limit)
-        work = limit * limit
+        if length > limit:
+            return beyond(text, timing)
+        left = work
         start = 0
         at = text.find(border)
         while at >= 0:
             following = text.find(border, at + 1)
             if behind(text, at + 1) is not None:
                 end = length if following < 0 else following + 1  # the edge of a word is seen from both sides
-                work -= (end - start) * (end - start)
-                if work < 0:
-                    raise TextTooLong(length, limit)
+                left -= (end - start) * (end - start)
+                if left < 0:
+                    return beyond(text, timing)
                 if search(text, start, end) is not None:
                     return True
             start = at + 1
