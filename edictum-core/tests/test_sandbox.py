@@ -593,3 +593,22 @@ def test_sandbox_judges_before_session_rules_and_after_pre_rules(root: Path) -> 
     assert names == ["no-read", "box", "few-calls"]
     with pytest.raises(EdictumDenied, match="no-read says no"):
         run(guard, args={"path": "/etc/passwd"})
+
+
+def test_interpreter_on_an_allow_list_is_remarked_on_in_the_log(root: Path) -> None:
+    rule = box(within=[str(root)], allows={"commands": ["python3", "find", "ls"]})
+    guard = Edictum.from_bundle_dict(ruleset(rule))
+
+    def records(command: str) -> list[Any]:
+        mark = guard.local_sink.mark()
+        guard.run_sync("bash", {"command": command}, lambda command: "done")
+        allowed = guard.local_sink.since_mark(mark)[0]
+        assert str(allowed.action) == "call_allowed"
+        return list(allowed.contracts_evaluated)
+
+    assert records("python3 -c 'print(1)'")[0]["metadata"] == {
+        "warning": "an allowed command runs other code: python3 -c print(1)"
+    }
+    assert "warning" in records("find . -exec ls {} +")[0]["metadata"]
+    assert "metadata" not in records("python3 src/main.py")[0]
+    assert "metadata" not in records("ls")[0]

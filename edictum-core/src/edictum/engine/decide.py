@@ -70,6 +70,16 @@ class _Trace:
             return True
         return False
 
+    def remark(self, plan: ToolPlan, call: ToolCall) -> None:
+        """
+        Note what rules that let the call pass have to say about it.
+        """
+        for rule in plan.remarking:
+            if rule in self.rules and rule not in self.fired and rule.remark is not None:
+                said = rule.remark(call)
+                if said is not None:
+                    self.fired[rule] = {**rule.passed, "metadata": {"warning": said}}
+
     def close(
         self,
         action: PreAction,
@@ -200,6 +210,9 @@ def decide(plan: ToolPlan, call: ToolCall, counts: Sequence[float], *, recheck: 
         yield (trace or _Trace(rules)).close("block", text, "invalid_tool_name", "tool_name")
         return
     over = over_limit(plan, counts) if plan.tool_limits or not roomy else None
+    if plan.remarking:
+        trace = trace or _Trace(rules)
+        trace.remark(plan, call)
     if over is not None:
         yield (trace or _Trace(rules)).blocked_by_limit("operation_limit", *over)
     elif trace is None:

@@ -126,6 +126,7 @@ class ToolPlan:
         sandbox: Sandbox rules, in declared order.
         session: Session rules, in declared order.
         rules: All of them: pre, sandbox, session.
+        remarking: Those that may have a remark about a call that they let pass.
         post: Post rules.
         candidates: Pre, sandbox and session rules that are only measured.
         post_candidates: Post rules that are only measured.
@@ -152,6 +153,7 @@ class ToolPlan:
     sandbox: tuple[CompiledRule, ...]
     session: tuple[CompiledRule, ...]
     rules: tuple[CompiledRule, ...]
+    remarking: tuple[CompiledRule, ...]
     post: tuple[CompiledRule, ...]
     candidates: tuple[CompiledRule, ...]
     post_candidates: tuple[CompiledRule, ...]
@@ -247,6 +249,7 @@ class Planner:
             sandbox=sandbox_rules,
             session=session,
             rules=rules,
+            remarking=tuple(rule for rule in rules if rule.remark is not None),
             post=post_rules,
             candidates=tuple(rule for rule in (*pre, *sandbox, *self.session) if rule.candidate),
             post_candidates=tuple(rule for rule in post if rule.candidate),

@@ -109,6 +109,7 @@ def _compile_sandbox(rule: SandboxRule, names: Names, redaction: RedactionPolicy
         tools=rule.tools,
         condition=sandbox.outside,
         detail=sandbox.why,
+        remark=sandbox.remark if sandbox.may_run_code else None,
         message=compile_message(rule.message, names, redaction),
         timeout=rule.timeout,
         timeout_action=rule.timeout_action,

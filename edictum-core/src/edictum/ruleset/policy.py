@@ -53,6 +53,7 @@ class CompiledRule:
         message: Fills in the message.
         condition: When it fires.
         detail: What made it fire, for the decision log; asked after it has fired.
+        remark: What is noteworthy about a call that it lets pass, for the decision log; None for most rules.
         function: The Python function that judges instead.
         when: Further condition of a Python rule.
         limits: The numbers of a session rule.
@@ -75,6 +76,7 @@ class CompiledRule:
     tools: tuple[str, ...] = ("*",)
     condition: Condition | None = None
     detail: Callable[[ToolCall], str | None] | None = None
+    remark: Callable[[ToolCall], str | None] | None = None
     function: Callable[..., Any] | None = None
     when: Callable[[ToolCall], bool] | None = None
     limits: SessionRule | None = None

@@ -103,19 +103,11 @@ class Sandbox:
         """
         The first thing found outside, in words for the decision log; None when all is inside.
         """
-        found = read_arguments(call.args)
-        if call.file_path is not None:
-            found.leaves.append(Leaf(call.file_path, PATH, PATH))
-        if call.bash_command and not any(_same_command(command, call.bash_command) for command in found.commands):
-            found.commands.append(Command(call.bash_command))
+        found = _arguments_of(call)
         if self._commands.limited and not all(command.readable for command in found.commands):
             return "a command that cannot be read"
         try:
-            commands = [
-                simple
-                for command in found.commands
-                for simple in read_commands(command.text, command.words, pipelines=self._rule.allow_pipelines)
-            ]
+            commands = self._simple_commands(found)
             if self._reading is not None:
                 path = self._path_outside(call, found, commands)
                 if path is not None:
@@ -130,6 +122,33 @@ class Sandbox:
         except (BadPath, BadHost, Unreadable) as error:
             return str(error)
         return None
+
+    @property
+    def may_run_code(self) -> bool:
+        """
+        Whether :meth:`remark` can have anything to say.
+        """
+        return self._commands.may_run_code
+
+    def remark(self, call: ToolCall) -> str | None:
+        """
+        What the decision log should say of a call that is inside: that an allowed command runs other code.
+        """
+        try:
+            for simple in self._simple_commands(_arguments_of(call)):
+                if self._commands.runs_code(simple):
+                    return f"an allowed command runs other code: {_shown(' '.join(word.text for word in simple.words))}"
+        except Exception:
+            # The call was judged already; what cannot be read twice is remarked on and never let pass by this.
+            return "whether an allowed command runs other code cannot be told"
+        return None
+
+    def _simple_commands(self, found: Arguments) -> list[SimpleCommand]:
+        return [
+            simple
+            for command in found.commands
+            for simple in read_commands(command.text, command.words, pipelines=self._rule.allow_pipelines)
+        ]
 
     # --- paths ----------------------------------------------------------------------------------
 
@@ -225,6 +244,15 @@ class Sandbox:
         if rule.schemes is not None and target.scheme and target.scheme not in rule.schemes:
             return False
         return not (rule.block_private and is_private(target.host) and not self._hosts.names(target))
+
+
+def _arguments_of(call: ToolCall) -> Arguments:
+    found = read_arguments(call.args)
+    if call.file_path is not None:
+        found.leaves.append(Leaf(call.file_path, PATH, PATH))
+    if call.bash_command and not any(_same_command(command, call.bash_command) for command in found.commands):
+        found.commands.append(Command(call.bash_command))
+    return found
 
 
 def _shown(text: str) -> str:

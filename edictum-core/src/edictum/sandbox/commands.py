@@ -115,6 +115,19 @@ class CommandList:
         # A name that the shell still has to expand is not the name that was written.
         return self.names(command) and command.words[0].glob < 0 and not command.words[0].tilde
 
+    @property
+    def may_run_code(self) -> bool:
+        """
+        Whether a command on the list could be told to run other code.
+        """
+        return not self._strict and any(_is_runner(entry[0]) for entry in self._allowed or ())
+
+    def runs_code(self, command: SimpleCommand) -> bool:
+        """
+        Whether a command runs other code: ``python -c``, ``find -exec``, ``xargs`` and their like.
+        """
+        return _runs_code([word.text for word in command.words])
+
     def names(self, command: SimpleCommand) -> bool:
         """
         Whether the list admits the command by name, so that the place of the program itself is not judged.
@@ -152,12 +165,20 @@ def _denies(entry: tuple[str, ...], words: Sequence[str]) -> bool:
     return all(word in rest for word in following)
 
 
+def _plain_name(program: str) -> str:
+    plain = os.path.basename(program).lower().rstrip("0123456789.")
+    return _SAME_AS.get(plain, plain)
+
+
+def _is_runner(program: str) -> bool:
+    plain = _plain_name(program)
+    return plain in RUNNERS or plain in _INTERPRETERS or plain in _SHELLS or plain in _RUNNING_WORDS
+
+
 def _runs_code(words: Sequence[str]) -> bool:
     if not words:
         return False
-    name = os.path.basename(words[0]).lower()
-    plain = name.rstrip("0123456789.")
-    plain = _SAME_AS.get(plain, plain)
+    plain = _plain_name(words[0])
     if plain in RUNNERS:
         return True
     if plain in _INTERPRETERS or plain in _SHELLS:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 from edictum.ruleset.patterns import Pattern, TextTooLong
+from edictum.ruleset.time_budget import RuleTimeoutError
 from edictum.sandbox.commands import RUNNERS, handed_to_shell
 from edictum.sandbox.shell import SimpleCommand, Word
 
@@ -93,7 +94,7 @@ class CommandLine:
         """
         try:
             return self.parts is not None and all(pattern.found(part) for part in self.parts)
-        except TextTooLong:
+        except (TextTooLong, RuleTimeoutError):
             return False
 
     def avoids(self, pattern: Pattern) -> bool:
@@ -104,7 +105,7 @@ class CommandLine:
             return False
         try:
             return not any(pattern.found(text) for text in (self.text, *self.parts, *self.readings))
-        except TextTooLong:
+        except (TextTooLong, RuleTimeoutError):
             return False
 
 
