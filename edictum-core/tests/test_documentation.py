@@ -29,7 +29,9 @@ PARENT = {
 
 @pytest.mark.parametrize("text", SHOWN)
 def test_ruleset_in_the_documentation_loads(text: str) -> None:
-    assert Edictum.from_yaml_string(text, rulesets={"base": PARENT}).describe()["rules"]
+    # Without telemetry: one of them would set it up for the whole process of the tests.
+    guard = Edictum.from_yaml_string(text, rulesets={"base": PARENT}, telemetry=False)
+    assert guard.describe()["rules"]
 
 
 def test_documentation_shows_rulesets() -> None:

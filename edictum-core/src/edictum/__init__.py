@@ -43,8 +43,10 @@ from edictum.tools import BashClassifier, SideEffect, ToolRegistry
 
 if typing.TYPE_CHECKING:
     from edictum.local_approval import LocalApprovalBackend
+    from edictum.otel import configure_otel, get_tracer, has_otel
     from edictum.ruleset.composition import CompositionReport
     from edictum.sqlite_storage import SqliteBackend
+    from edictum.telemetry import GovernanceTelemetry
 
 __version__ = "0.1.0"
 
@@ -74,6 +76,7 @@ __all__ = [
     "EvaluationResult",
     "FileAuditSink",
     "Finding",
+    "GovernanceTelemetry",
     "GovernedCall",
     "GuardSession",
     "HookDecision",
@@ -101,9 +104,12 @@ __all__ = [
     "ToolRegistry",
     "__version__",
     "canonical_action",
+    "configure_otel",
     "create_envelope",
     "create_tool_call",
     "deny_sensitive_reads",
+    "get_tracer",
+    "has_otel",
     "postcondition",
     "precondition",
     "session_contract",
@@ -113,8 +119,12 @@ __all__ = [
 # What an agent in production seldom needs is loaded when it is asked for.
 _ON_DEMAND = {
     "CompositionReport": "edictum.ruleset.composition",
+    "GovernanceTelemetry": "edictum.telemetry",
     "LocalApprovalBackend": "edictum.local_approval",
     "SqliteBackend": "edictum.sqlite_storage",
+    "configure_otel": "edictum.otel",
+    "get_tracer": "edictum.otel",
+    "has_otel": "edictum.otel",
 }
 
 
