@@ -79,19 +79,28 @@ class Recorder:
         """
         return [span for span in self.spans if scope_of(span) == "edictum.governance"]
 
+    @property
+    def metric_names(self) -> set[str]:
+        """
+        The names of all that was measured.
+        """
+        return {metric.name for metric in self._metrics()}
+
     def measured(self, name: str) -> dict[frozenset[tuple[str, Any]], Any]:
         """
         The points of a counter (value) or a histogram (count and sum), by their attributes.
         """
-        data = self._reader.get_metrics_data()
         found: dict[frozenset[tuple[str, Any]], Any] = {}
-        for resource in data.resource_metrics if data else ():
-            for scope in resource.scope_metrics:
-                for metric in scope.metrics:
-                    for point in metric.data.data_points if metric.name == name else ():
-                        value = point.value if hasattr(point, "value") else (point.count, point.sum)
-                        found[frozenset((point.attributes or {}).items())] = value
+        for metric in self._metrics():
+            for point in metric.data.data_points if metric.name == name else ():
+                value = point.value if hasattr(point, "value") else (point.count, point.sum)
+                found[frozenset((point.attributes or {}).items())] = value
         return found
+
+    def _metrics(self) -> list[Any]:
+        data = self._reader.get_metrics_data()
+        resources = data.resource_metrics if data else ()
+        return [metric for resource in resources for scope in resource.scope_metrics for metric in scope.metrics]
 
     def count(self, name: str, tool: str = "read") -> int:
         """

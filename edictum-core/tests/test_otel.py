@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -327,15 +328,16 @@ def test_exporter_goes_where_it_should(
     from opentelemetry.exporter.otlp.proto.grpc import exporter as grpc_exporter
 
     channels: list[tuple[str, bool]] = []
-    for name, insecure in (("insecure_channel", True), ("secure_channel", False)):
 
-        def opened(
-            target: str, *facts: Any, make: Any = getattr(grpc_exporter, name), insecure: bool = insecure, **more: Any
-        ) -> Any:
+    def noting(make: Callable[..., Any], insecure: bool) -> Callable[..., Any]:
+        def open_channel(target: str, *facts: Any, **more: Any) -> Any:
             channels.append((target, insecure))
             return make(target, *facts, **more)
 
-        monkeypatch.setattr(grpc_exporter, name, opened)
+        return open_channel
+
+    monkeypatch.setattr(grpc_exporter, "insecure_channel", noting(grpc_exporter.insecure_channel, True))
+    monkeypatch.setattr(grpc_exporter, "secure_channel", noting(grpc_exporter.secure_channel, False))
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     settings = {"endpoint": DEFAULT_ENDPOINT, "protocol": "grpc", "insecure": True, **arguments}

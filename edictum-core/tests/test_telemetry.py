@@ -176,15 +176,19 @@ def test_observed_block_is_no_error(rules: list[Any], options: dict[str, Any], e
     assert (recorder.count("edictum.calls.would_deny"), recorder.count("edictum.calls.allowed")) == (1, 1)
 
 
+def layered(folder: Path, base: dict[str, Any], layer: dict[str, Any], recorder: Recorder) -> Edictum:
+    paths = [folder / name for name in ("base.json", "layer.json")]
+    for path, document in zip(paths, (base, layer), strict=True):
+        path.write_text(json.dumps(document))
+    return Edictum.from_yaml(*paths, telemetry=recorder.telemetry)
+
+
 @pytest.mark.parametrize("enforced", ["allowed", "denied"])
 def test_candidate_rule_does_not_change_the_action_of_the_call(tmp_path: Path, enforced: str) -> None:
     base = ruleset(pre("base", tool="read" if enforced == "denied" else "other"))
     layer = ruleset(pre("strict", message="candidate says no"), observe_alongside=True)
-    paths = [tmp_path / name for name in ("base.json", "layer.json")]
-    for path, document in zip(paths, (base, layer), strict=True):
-        path.write_text(json.dumps(document))
     recorder = Recorder()
-    guard = Edictum.from_yaml(*paths, telemetry=recorder.telemetry)
+    guard = layered(tmp_path, base, layer, recorder)
     with suppress(EdictumDenied):
         run(guard)
     shown = attributes(recorder.tool_span)
@@ -192,6 +196,16 @@ def test_candidate_rule_does_not_change_the_action_of_the_call(tmp_path: Path, e
     assert "governance.would_deny_reason" not in shown
     assert actions_of(recorder)[:2] == [f"call_{enforced}", "call_would_deny"]
     assert recorder.count("edictum.calls.would_deny") == recorder.count(f"edictum.calls.{enforced}") == 1
+
+
+def test_reason_of_an_observed_block_is_not_that_of_a_candidate(tmp_path: Path) -> None:
+    base = ruleset(pre("base", mode="observe", message="base says no"))
+    layer = ruleset(pre("strict", message="candidate says no"), observe_alongside=True)
+    recorder = Recorder()
+    run(layered(tmp_path, base, layer, recorder))
+    assert attributes(recorder.tool_span)["governance.would_deny_reason"] == "base says no"
+    assert actions_of(recorder).count("call_would_deny") == 2
+    assert recorder.count("edictum.calls.would_deny") == 1
 
 
 # --- approvals --------------------------------------------------------------------------------------
@@ -371,7 +385,7 @@ def test_governed_call_that_fails_is_an_error() -> None:
     assert status(recorder.tool_span) == ("ERROR", "no")
 
 
-def test_misused_call_keeps_its_span() -> None:
+def test_misused_call_keeps_its_span(caplog: pytest.LogCaptureFixture) -> None:
     guard, recorder = traced()
 
     async def main() -> None:
@@ -391,6 +405,7 @@ def test_misused_call_keeps_its_span() -> None:
     asyncio.run(main())
     assert len(recorder.tool_spans) == 1
     assert attributes(recorder.tool_span)["governance.tool_success"] is True
+    assert caplog.records == []  # OpenTelemetry complains of spans that end twice
 
 
 @pytest.mark.parametrize("way", ["run", "run_detailed", "run_sync", "session", "run_in_thread"])
@@ -731,3 +746,23 @@ def test_fault_of_an_adapter_is_reported() -> None:
 
 def test_fault_of_an_adapter_without_telemetry_is_nothing() -> None:
     report_adapter_exception(guard_of(telemetry=False), "read", ValueError("no"))
+
+
+# --- documentation ----------------------------------------------------------------------------------
+
+
+def test_every_name_that_is_sent_is_documented() -> None:
+    recorder = Recorder(capture_args=True)
+    principal = Principal(user_id="u", role="r", org_id="o", ticket_ref="t")
+    for rule in (pre(), pre(mode="observe"), ask(), pre(when=CANNOT_BE_JUDGED)):
+        guard, _ = traced(rule, recorder=recorder, principal=principal, approval_backend=Approvals())
+        with suppress(EdictumDenied):
+            run(guard, args={"path": "a"})
+    report_adapter_exception(guard, "read", ValueError())
+    names = {name for span in recorder.spans for name in attributes(span)} | {span.name for span in recorder.spans}
+    names |= recorder.metric_names
+    page = (Path(__file__).parents[2] / "docs" / "telemetry.md").read_text()
+    # A row names further members of a group by their last part only.
+    shown = {name for name in names if f"`{name}`" in page or f"`.{name.rpartition('.')[2]}`" in page}
+    assert names - shown == {"tool.execute read"}
+    assert {"edictum.evaluation.duration", "edictum.approvals.wait", "gen_ai.tool.call.arguments"} <= shown

@@ -195,7 +195,7 @@ class ToolSpan:
             "edictum.decision": str(event.action),
             "edictum.decision.reason": sound(event.reason or ""),
             "edictum.decision.source": event.decision_source or "",
-            "edictum.decision.name": sound(self._clean(event.decision_name or "")),
+            "edictum.decision.name": sound(event.decision_name or ""),
             "edictum.side_effect": str(event.side_effect),
             "edictum.environment": sound(event.environment),
             "edictum.mode": event.mode,
