@@ -18,13 +18,14 @@ PYTHONS = ["3.11", "3.12", "3.13"]
 CONSTRAINTS = ["-c", str(ROOT / "constraints.txt")]
 PUBLISHED = "edictum[yaml]==0.19.0"  # what `bench` compares with
 WHEEL_LIMIT_KB = 400
+OTEL_REQUIRED = {"EDICTUM_OTEL_REQUIRED": "1"}  # tests that need it fail without it, instead of being skipped
 
 nox.needs_version = ">=2025.2.9"
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.reuse_venv = "yes"
 nox.options.download_python = "never"
 nox.options.error_on_missing_interpreters = False  # nox says which ones it skips
-nox.options.sessions = ["lint", "bare", "tests", "conformance", "demo"]
+nox.options.sessions = ["lint", "bare", "tests", "otel", "conformance", "demo"]
 
 
 def _prefer_real_interpreters() -> None:
@@ -119,7 +120,21 @@ def tests(session: nox.Session, distribution: str) -> None:
     The tests of each distribution on each Python; arguments after -- go to pytest.
     """
     _install(session, distribution, "pytest", "hypothesis", "jsonschema")
-    session.run("pytest", str(DISTRIBUTIONS[distribution] / "tests"), *session.posargs)
+    session.run("pytest", str(DISTRIBUTIONS[distribution] / "tests"), *session.posargs, env=OTEL_REQUIRED)
+
+
+@nox.session
+def otel(session: nox.Session) -> None:
+    """
+    Telemetry with the oldest OpenTelemetry that the core's extra allows; the other tests have the newest.
+    """
+    _install(session, "edictum-core", "pytest", "hypothesis")
+    core = DISTRIBUTIONS["edictum-core"]
+    extras = tomllib.loads((core / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    # Without the pins, which hold what the newest needs.
+    session.install(*(requirement.replace(">=", "==") for requirement in extras["otel"]))
+    files = [str(core / "tests" / f"test_{name}.py") for name in ("otel", "telemetry", "telemetry_faults")]
+    session.run("pytest", *files, *session.posargs, env=OTEL_REQUIRED)
 
 
 @nox.session(name="property")

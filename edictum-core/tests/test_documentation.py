@@ -33,7 +33,9 @@ def test_document_in_the_documentation_loads(text: str) -> None:
         assert load_workflow_string(text).stages
         return
     shipped = {template.name: template.path for template in Edictum.list_templates()}
-    assert Edictum.from_yaml_string(text, rulesets=shipped | {"base": PARENT}).describe()["rules"]
+    # Without telemetry: one of them would set it up for the whole process of the tests.
+    guard = Edictum.from_yaml_string(text, rulesets=shipped | {"base": PARENT}, telemetry=False)
+    assert guard.describe()["rules"]
 
 
 def test_table_of_templates_names_all_of_them_with_their_mode() -> None:

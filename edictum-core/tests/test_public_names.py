@@ -24,7 +24,9 @@ PUBLISHED = """
     OperationLimits Session StorageBackend MemoryBackend AuditAction AuditEvent AuditSink CollectingAuditSink
     CompositeSink FileAuditSink MarkEvictedError StdoutAuditSink RedactionPolicy CheckPipeline PreDecision
     PostDecision deny_sensitive_reads CompositionReport Finding PostCallResult EvaluationResult RuleResult
-    TemplateInfo
+    TemplateInfo GovernanceTelemetry configure_otel has_otel get_tracer
+    WorkflowApproval WorkflowCheck WorkflowDefinition WorkflowEvaluation WorkflowEvidence WorkflowGate
+    WorkflowMetadata WorkflowRuntime WorkflowStage WorkflowState load_workflow load_workflow_string
 """
 MODULES = (
     "approval",
@@ -34,10 +36,12 @@ MODULES = (
     "findings",
     "hooks",
     "limits",
+    "otel",
     "pipeline",
     "rules",
     "session",
     "storage",
+    "telemetry",
     "testing",
     "yaml_engine",
 )
@@ -46,8 +50,9 @@ MODULES = (
 NOT_LOADED = """
     asyncio concurrent.futures unittest http.client socket ssl subprocess multiprocessing argparse
     ruamel yaml jsonschema opentelemetry
+    edictum.otel edictum.telemetry edictum.tool_span edictum.traced_call
     edictum.loading edictum.merging edictum.migrate edictum.cli edictum.testing edictum.ruleset.document
-    edictum.template_files
+    edictum.template_files edictum.workflow edictum.ruleset.patterns.linear
 """
 
 

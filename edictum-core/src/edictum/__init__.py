@@ -43,8 +43,10 @@ from edictum.tools import BashClassifier, SideEffect, ToolRegistry
 
 if typing.TYPE_CHECKING:
     from edictum.local_approval import LocalApprovalBackend
+    from edictum.otel import configure_otel, get_tracer, has_otel
     from edictum.ruleset.composition import CompositionReport
     from edictum.sqlite_storage import SqliteBackend
+    from edictum.telemetry import GovernanceTelemetry
     from edictum.template_files import TemplateInfo
     from edictum.workflow import (
         WorkflowApproval,
@@ -89,6 +91,7 @@ __all__ = [
     "EvaluationResult",
     "FileAuditSink",
     "Finding",
+    "GovernanceTelemetry",
     "GovernedCall",
     "GuardSession",
     "HookDecision",
@@ -127,9 +130,12 @@ __all__ = [
     "WorkflowState",
     "__version__",
     "canonical_action",
+    "configure_otel",
     "create_envelope",
     "create_tool_call",
     "deny_sensitive_reads",
+    "get_tracer",
+    "has_otel",
     "load_workflow",
     "load_workflow_string",
     "postcondition",
@@ -141,8 +147,10 @@ __all__ = [
 # What an agent in production seldom needs is loaded when it is asked for.
 _ON_DEMAND = {
     "CompositionReport": "edictum.ruleset.composition",
+    "GovernanceTelemetry": "edictum.telemetry",
     "LocalApprovalBackend": "edictum.local_approval",
     "SqliteBackend": "edictum.sqlite_storage",
+    "TemplateInfo": "edictum.template_files",
     "WorkflowApproval": "edictum.workflow",
     "WorkflowCheck": "edictum.workflow",
     "WorkflowDefinition": "edictum.workflow",
@@ -153,9 +161,11 @@ _ON_DEMAND = {
     "WorkflowRuntime": "edictum.workflow",
     "WorkflowStage": "edictum.workflow",
     "WorkflowState": "edictum.workflow",
+    "configure_otel": "edictum.otel",
+    "get_tracer": "edictum.otel",
+    "has_otel": "edictum.otel",
     "load_workflow": "edictum.workflow",
     "load_workflow_string": "edictum.workflow",
-    "TemplateInfo": "edictum.template_files",
 }
 
 

@@ -12,7 +12,7 @@ One tool call under governance, from intention to outcome.
 This is the only place where the sequence is written down, as two generators: one for the way to the tool, one
 for the way back.  They yield what has to be awaited, a storage backend that answers over a network for
 example.  The methods of :class:`GovernedCall` await on the running loop, those of
-:class:`SyncCall` on edictum's background loop; with nothing to await both run straight through.
+:class:`~edictum.sync_call.SyncCall` on edictum's background loop; with nothing to await both run straight through.
 """
 
 from __future__ import annotations
@@ -31,7 +31,6 @@ from edictum.engine.review import review
 from edictum.errors import EdictumDenied, EdictumToolError
 from edictum.findings import Finding, PostCallResult, build_findings
 from edictum.pipeline import after_hooks, answer, settled
-from edictum.portal import WAITS_FOR_ITSELF, on_background_loop, run_in_background
 from edictum.refusal import (
     Refusal,
     by_changed_args,
@@ -332,7 +331,7 @@ class GovernedCall:
         """
         guard, state, plan, session = self._guard, self._state, self._plan, self._session
         call = self._build()
-        self._log = log = CallLog(guard._decision_log, call, state.policy_version, state.mode)
+        self._log = log = self._open_log()
         self._batches = batches = session.batches(plan)
         store = session.immediate
         try:
@@ -414,6 +413,10 @@ class GovernedCall:
         except Exception as error:
             raise by_unreadable_call(error) from error
         return self.call
+
+    def _open_log(self) -> CallLog:
+        guard, state = self._guard, self._state
+        return CallLog(guard._decision_log, self.call, state.policy_version, state.mode)
 
     def _reserve(self) -> Awaitable[Any] | None:
         """
@@ -516,7 +519,7 @@ class GovernedCall:
         if not hasattr(self, "call"):
             self.call = self._unreadable_call()
         if not hasattr(self, "_log"):
-            self._log = CallLog(guard._decision_log, self.call, state.policy_version, state.mode)
+            self._log = self._open_log()
         if not hasattr(self, "decision"):
             self.decision = self._plan.passed
         observing = state.mode == "observe"
@@ -712,35 +715,6 @@ class GovernedCall:
         return RuntimeError(f"this call is {self._stage!r}; the step needs it to be {needed!r}")
 
 
-class SyncCall(GovernedCall):
-    """
-    The same for synchronous callers: what must be awaited is awaited on edictum's background loop.
-    """
-
-    __slots__ = ()
-
-    def begin_sync(self) -> PreDecision:
-        """
-        See :meth:`GovernedCall.begin`.
-        """
-        _walk_sync(self._way_to_tool())
-        return self.decision
-
-    def finish_sync(self, result: Any) -> RunResult:
-        """
-        See :meth:`GovernedCall.finish`.
-        """
-        _walk_sync(self._way_back(result, None))
-        return self.outcome
-
-    def fail_sync(self, error: BaseException) -> EdictumToolError:
-        """
-        See :meth:`GovernedCall.fail`.
-        """
-        _walk_sync(self._way_back(None, error))
-        return EdictumToolError(self._shown)
-
-
 def _text(value: object) -> str:
     try:
         return str(value)
@@ -753,28 +727,15 @@ async def _walk(steps: Steps, step: Awaitable[Any]) -> None:
         try:
             value = await step
         except BaseException as error:
-            following = _resumed(steps.throw, error)
+            following = resumed(steps.throw, error)
         else:
-            following = _resumed(steps.send, value)
+            following = resumed(steps.send, value)
         if following is None:
             return
         step = following
 
 
-def _walk_sync(steps: Steps) -> None:
-    if on_background_loop():
-        raise RuntimeError(WAITS_FOR_ITSELF)
-    step = next(steps, None)
-    while step is not None:
-        try:
-            value = run_in_background(settled(step))
-        except BaseException as error:
-            step = _resumed(steps.throw, error)
-        else:
-            step = _resumed(steps.send, value)
-
-
-def _resumed(resume: Callable[[Any], Awaitable[Any]], value: Any) -> Awaitable[Any] | None:
+def resumed(resume: Callable[[Any], Awaitable[Any]], value: Any) -> Awaitable[Any] | None:
     """
     What is to be awaited next; None at the end.
     """

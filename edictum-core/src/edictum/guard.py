@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,19 +20,27 @@ from edictum.engine.plan import Planner
 from edictum.errors import EdictumConfigError
 from edictum.evaluation import EvaluationResult, RuleResult, evaluate_call
 from edictum.findings import PostCallResult
-from edictum.governed_call import GovernedCall, RunResult, SyncCall
+from edictum.governed_call import GovernedCall, RunResult
 from edictum.guard_session import GuardSession
 from edictum.hooks import HookRegistration
 from edictum.limits import OperationLimits
-from edictum.options import make_names, one_of, own_tools, reading_options, with_local, with_workflow
+from edictum.options import (
+    checked_telemetry,
+    make_names,
+    one_of,
+    own_tools,
+    reading_options,
+    with_local,
+    with_workflow,
+)
 from edictum.pipeline import settled
-from edictum.portal import run_in_background
 from edictum.redaction import RedactionPolicy
 from edictum.ruleset.policy import CompiledRule, Policy, compile_python_rule
 from edictum.ruleset.vocabulary import MAX_RULES
 from edictum.session import Session
 from edictum.sinks import CollectingAuditSink
 from edictum.storage import MemoryBackend, StorageBackend
+from edictum.sync_call import SyncCall
 from edictum.tool_call import Principal, ToolCall, new_call_id
 from edictum.tools import ToolRegistry
 
@@ -41,6 +50,7 @@ if TYPE_CHECKING:
     from edictum.ruleset.operators import CustomOperator
     from edictum.ruleset.selectors import CustomSelector
     from edictum.ruleset.syntax import Mode
+    from edictum.telemetry import GovernanceTelemetry
     from edictum.template_files import TemplateDirs, TemplateInfo
     from edictum.workflow import WorkflowRuntime
 
@@ -110,6 +120,9 @@ class Edictum:
         name_policy: ``lenient`` lets a call with an invalid tool name pass if no rule blocks it.
         clock: Source of time.
         workflow_runtime: Stages that the work of a session goes through.
+        telemetry: Where OpenTelemetry spans and measurements go.  None: to the SDK providers of the process as soon as
+            it has installed any.  A :class:`~edictum.telemetry.GovernanceTelemetry` chooses providers, span names and
+            whether arguments are shown.  False: nowhere.
         policy: A compiled ruleset; factories pass it.
 
     Raises:
@@ -145,6 +158,7 @@ class Edictum:
         name_policy: Literal["strict", "lenient"] = "strict",
         clock: Clock | None = None,
         workflow_runtime: WorkflowRuntime | None = None,
+        telemetry: GovernanceTelemetry | Literal[False] | None = None,
         policy: Policy | None = None,
     ) -> None:
         one_of("mode", mode, (None, "enforce", "observe"))
@@ -178,6 +192,7 @@ class Edictum:
         self._approval_backend = approval_backend
         self._workflow_runtime = workflow_runtime
         self._audit_failure = audit_failure
+        self._telemetry = checked_telemetry(telemetry)
         # What a reload needs to reproduce the guard.
         self._mode_override = mode
         self._own_limits = limits
@@ -283,6 +298,21 @@ class Edictum:
 
     # --- running tools --------------------------------------------------------------------------
 
+    def _new_call(
+        self,
+        tool_name: str,
+        args: Mapping[str, Any],
+        session_id: str | None,
+        principal: Principal | None,
+        fields: Mapping[str, Any],
+    ) -> SyncCall:
+        # Asked for each call, because the process may install its providers at any time.
+        if "opentelemetry.sdk" in sys.modules or self._telemetry:
+            from edictum.traced_call import traced_call
+
+            return traced_call(self, tool_name, args, session_id, principal, fields)
+        return SyncCall(self, tool_name, args, session_id, principal, fields)
+
     def govern(
         self,
         tool_name: str,
@@ -306,7 +336,7 @@ class Edictum:
         Raises:
             ValueError: The session id is not valid.
         """
-        return GovernedCall(self, tool_name, args, session_id, principal, call_fields)
+        return self._new_call(tool_name, args, session_id, principal, call_fields)
 
     async def run(
         self,
@@ -341,7 +371,7 @@ class Edictum:
             EdictumToolError: The tool failed; its exception is the cause.
             ValueError: The session id is not valid.
         """
-        call = GovernedCall(self, tool_name, args, session_id, principal, call_fields)
+        call = self._new_call(tool_name, args, session_id, principal, call_fields)
         return await call.run(tool_callable, in_thread=run_in_thread)
 
     async def run_detailed(
@@ -362,7 +392,7 @@ class Edictum:
             EdictumDenied: The call was blocked.
             EdictumToolError: The tool failed.
         """
-        call = GovernedCall(self, tool_name, args, session_id, principal, call_fields)
+        call = self._new_call(tool_name, args, session_id, principal, call_fields)
         await call.run(tool_callable, in_thread=run_in_thread)
         return call.outcome
 
@@ -381,18 +411,7 @@ class Edictum:
 
         A synchronous tool runs in the calling thread, an asynchronous one on edictum's background loop.
         """
-        call = SyncCall(self, tool_name, args, session_id, principal, call_fields)
-        call.begin_sync()
-        try:
-            result = tool_callable(**args)
-            if hasattr(result, "__await__"):
-                result = run_in_background(settled(result))
-        except Exception as error:
-            raise call.fail_sync(error) from error
-        except BaseException as error:
-            call.fail_sync(error)
-            raise
-        return call.finish_sync(result).unwrap()
+        return self._new_call(tool_name, args, session_id, principal, call_fields).run_sync(tool_callable)
 
     def session(self, session_id: str | None = None) -> GuardSession:
         """
@@ -820,6 +839,8 @@ class Edictum:
         if options.get("audit_sink") is None:
             options["audit_sink"] = loading.sinks_of(policy.observability, options["redaction"])
         guard = cls(**with_workflow(options), policy=policy)
+        if guard._telemetry is not False:
+            loading.start_telemetry(policy.observability)
         guard._legacy = legacy
         guard._rulesets = dict(rulesets or {})
         return guard

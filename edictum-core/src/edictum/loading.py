@@ -258,11 +258,27 @@ def sinks_of(observability: Observability | None, redaction: RedactionPolicy) ->
     """
     if observability is None:
         return None
-    if observability.otel is not None and observability.otel.get("enabled"):
-        logger.warning("observability.otel is not supported by this version; no telemetry is sent")
     sinks: list[AuditSink] = []
     if observability.file:
         sinks.append(FileAuditSink(observability.file, redaction))
     if observability.stdout:
         sinks.append(StdoutAuditSink(redaction))
     return sinks or None
+
+
+def start_telemetry(observability: Observability | None) -> None:
+    """
+    Set OpenTelemetry up as a ruleset asks for, unless the process has done so already.
+
+    Raises:
+        EdictumConfigError: The settings make no sense.
+    """
+    if observability is None or observability.otel is None or not observability.otel.get("enabled"):
+        return
+    from edictum.otel import configure_otel
+
+    settings = {name: value for name, value in observability.otel.items() if name != "enabled"}
+    try:
+        configure_otel(**settings)
+    except EdictumConfigError as error:
+        raise EdictumConfigError(f"observability.otel: {error}") from None

@@ -61,6 +61,7 @@ def merge_guards(cls: type[G], guards: Sequence[Edictum], *, strictest: bool) ->
         name_policy="strict" if first._strict_names else "lenient",
         clock=first._clock,
         workflow_runtime=first._workflow_runtime,
+        telemetry=first._telemetry,
         policy=policy,
         policy_version=_joint_version(states) if strictest else states[0].policy_version,
     )

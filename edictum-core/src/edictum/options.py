@@ -5,7 +5,7 @@ Options of a guard: what users give, checked and brought into shape.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from edictum.audit import AuditSink
 from edictum.errors import EdictumConfigError
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from edictum.ruleset.expressions import Names
     from edictum.ruleset.operators import CustomOperator
     from edictum.ruleset.selectors import CustomSelector
+    from edictum.telemetry import GovernanceTelemetry
 
 
 def make_names(
@@ -121,6 +122,22 @@ def with_local(local: CollectingAuditSink, sinks: AuditSink | Sequence[AuditSink
         if not callable(getattr(sink, "emit", None)):
             raise EdictumConfigError(f"audit_sink: {type(sink).__name__} has no method emit(event)")
     return CompositeSink([local, *others]) if others else local  # type: ignore[list-item]
+
+
+def checked_telemetry(telemetry: object) -> GovernanceTelemetry | Literal[False] | None:
+    """
+    Check where telemetry goes.
+
+    Raises:
+        EdictumConfigError: It is nothing that can be reported to.
+    """
+    if telemetry is None or telemetry is False:
+        return telemetry
+    from edictum.telemetry import GovernanceTelemetry
+
+    if not isinstance(telemetry, GovernanceTelemetry):
+        raise EdictumConfigError(f"telemetry is a GovernanceTelemetry, None or False, not {type(telemetry).__name__}")
+    return telemetry
 
 
 def one_of(option: str, value: object, allowed: tuple[object, ...]) -> None:

@@ -61,7 +61,7 @@ def load_guard(*paths: str, environment: str = "production") -> Edictum:
 
     with reading(paths[0]):
         try:
-            return Edictum.from_yaml(*paths, environment=environment, audit_sink=[])
+            return Edictum.from_yaml(*paths, environment=environment, audit_sink=[], telemetry=False)
         except EdictumConfigError as error:
             raise CommandError(f"{', '.join(paths)} cannot be used", *problem_lines(paths, error)) from error
 

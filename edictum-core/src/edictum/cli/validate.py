@@ -43,7 +43,7 @@ def _report(path: str) -> dict[str, Any]:
     report: dict[str, Any] = {"file": path, "counts": dict.fromkeys(_TYPES.values(), 0), "disabled": 0, "problems": []}
     try:
         with reading(path):
-            described = Edictum.from_yaml(path, audit_sink=[]).describe()
+            described = Edictum.from_yaml(path, audit_sink=[], telemetry=False).describe()
     except EdictumConfigError as error:
         report["problems"] = problem_lines([path], error)
     else:
