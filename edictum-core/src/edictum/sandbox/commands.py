@@ -208,6 +208,8 @@ def _handed_to_shell(command: SimpleCommand) -> str | None:
 
 
 _LIST_BORDER = re.compile("[:,;]")
+_VALUE = re.compile("(?<!=)=|=(?!=)")
+_MAX_VALUES = 64  # each is judged to the end of its word
 _NETWORK_URL = re.compile(r"(?!(?i:file):)[A-Za-z][A-Za-z0-9+.-]+://")
 
 
@@ -222,12 +224,17 @@ def path_words(word: Word) -> Iterator[Word]:
     """
     The parts of a word that a program may take for a path.
 
-    These are the word, the value of an option or an assignment (``--file=/x``, ``-I/x``, ``if=/x``), what follows
-    ``@``, and the items of a list (``/a:/b``).
+    These are the word, the value of an option or an assignment (``--file=/x``, ``-I/x``, ``if=/x``, ``--set=a=/x``),
+    what follows ``@``, and the items of a list (``/a:/b``).
+
+    Raises:
+        Unreadable: More than 64 parts of the word follow an equals sign.
     """
     parts = [word]
-    if "=" in word.text:
-        parts.append(_from(word, word.text.index("=") + 1))
+    for count, value in enumerate(_VALUE.finditer(word.text) if "=" in word.text else ()):
+        if count >= _MAX_VALUES:
+            raise Unreadable(f"a word with more than {_MAX_VALUES} values")
+        parts.append(_from(word, value.end()))
     if len(word.text) > 2 and word.text[0] == "-" and word.text[1] != "-":
         parts.append(_from(word, 2))
     parts += [_from(part, 1) for part in parts if part.text.startswith("@")]
