@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 
 from at_length import at_most, repeated
 from edictum.sandbox.commands import CommandList, path_words, read_commands
@@ -46,8 +45,7 @@ def target(data: bytes) -> None:
         with at_most(30, f"{text!r} repeated"):
             for command in _read(long, pipelines=True) or ():
                 for word in command.words:
-                    with suppress(Unreadable):
-                        list(path_words(word))
+                    list(path_words(word))
     for wrapper in _WRAPPERS:
         _compare_wrapped(wrapper.format(_quoted(text)), several)
 
@@ -112,9 +110,7 @@ def _check_command(command: SimpleCommand) -> None:
         assert not word.tilde or word.text.startswith("~"), "a tilde that is not there"
         for part in path_words(word):
             assert part.text in word.text, "a part that is not in the word"
-            assert (
-                part.glob < 0 or part.text == word.text or word.text.endswith(part.text) or part.glob < len(word.text)
-            )
+            assert part.glob < 0 or part.text[part.glob] in "*?[", "the place of a pattern in a part is wrong"
     for commands in _LISTS:
         if commands.admits(command) and commands.limited:
             assert texts[0].rpartition("/")[2] in ("ls", "git"), "a command is admitted that is not on the list"
