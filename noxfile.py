@@ -156,6 +156,15 @@ def property_tests(session: nox.Session) -> None:
     )
 
 
+@nox.session(python="3.12")  # the fuzzer has no wheel for 3.11
+def fuzz(session: nox.Session) -> None:
+    """
+    Coverage-guided fuzzing, a minute for each target; arguments after --: --target NAME, --minutes N.
+    """
+    _install(session, "edictum-core", "atheris", "ada-url", "pytest", "hypothesis")
+    session.run("python", "fuzz/run.py", *session.posargs)
+
+
 @nox.session
 def conformance(session: nox.Session) -> None:
     """

@@ -302,6 +302,14 @@ def test_inherited_rule_is_replaced_only_on_purpose() -> None:
         Edictum.from_bundle_dict(layer({**pre("x"), "override": True}, extends="base"), rulesets=rulesets)
 
 
+def test_override_that_is_wrong_is_named_with_its_line() -> None:
+    child = json.dumps(layer({**pre("x"), "override": True}, pre("a"), extends="base"), indent=0)
+    with pytest.raises(EdictumConfigError) as refused:
+        Edictum.from_yaml_string(child, rulesets={"base": layer(pre("a"))})
+    found = [(problem.path, child.splitlines()[(problem.line or 0) - 1]) for problem in refused.value.errors]
+    assert found == [("rules[0].override", '"override": true'), ("rules[1].id", '"id": "a",')]
+
+
 def test_problem_in_a_parent_is_named_with_its_file(tmp_path: Path) -> None:
     (tmp_path / "base.json").write_text(json.dumps(layer(pre("A"))))
     child = tmp_path / "child.json"

@@ -136,9 +136,9 @@ REFUSED_YAML = [
     pytest.param('a: "\\uD800"\n', 1, 4, "surrogate", id="escaped surrogate"),
     pytest.param(f"a: {'1' * 5000}\n", 1, 4, "number", id="endless number"),
     pytest.param(f"a: 0x{'1' * 5000}\n", 1, 4, "number", id="endless hexadecimal number"),
-    pytest.param('a: "\\UFFFFFFFF"\n', None, None, "not valid YAML", id="escape beyond all integers"),
-    pytest.param('a: "\\U00110000"\n', None, None, "not valid YAML", id="escape beyond the last character"),
-    pytest.param("a: [1, 2\n", None, None, "not valid YAML", id="unclosed list"),
+    pytest.param('a: "\\UFFFFFFFF"\n', 1, 7, "not valid YAML", id="escape beyond all integers"),
+    pytest.param('a: "\\U00110000"\n', 1, 7, "not valid YAML", id="escape beyond the last character"),
+    pytest.param("a: [1, 2\n", 2, 1, "not valid YAML", id="unclosed list"),
     pytest.param("a: b: c\n", 1, 5, "not valid YAML", id="two colons"),
     pytest.param("a:\n\t- b\n", 2, 1, "not valid YAML", id="tab as indentation"),
 ]
@@ -148,14 +148,13 @@ REFUSED_YAML = [
 @without_c_parser
 @pytest.mark.parametrize(("text", "line", "column", "words"), REFUSED_YAML)
 def test_yaml_refusal_has_its_place(
-    text: str, line: int | None, column: int | None, words: str, pure: bool, request: pytest.FixtureRequest
+    text: str, line: int, column: int, words: str, pure: bool, request: pytest.FixtureRequest
 ) -> None:
     if pure:
         request.getfixturevalue("pure_parser")
     found_line, found_column, message = refusal(text)
     assert words in message
-    if line is not None:
-        assert (line, column) == (found_line, found_column)
+    assert (line, column) == (found_line, found_column)
 
 
 @needs_yaml
@@ -245,8 +244,9 @@ def test_locate_mapping_has_no_positions() -> None:
 
 
 @needs_yaml
-def test_locate_single_value_has_no_positions() -> None:
-    assert read_document("just text").locate(("a",)) == (None, None)
+@pytest.mark.parametrize("text", ["just text", "", "# nothing\n"])
+def test_locate_single_value_is_where_the_document_begins(text: str) -> None:
+    assert read_document(text).locate(("a",)) == (1, 1)
 
 
 # JSON
@@ -292,19 +292,19 @@ REFUSED_JSON = [
     pytest.param('{"a": "\\u0000"}', 1, 7, "NUL", id="NUL"),
     pytest.param('{"a": "\\ud800"}', 1, 7, "surrogate", id="surrogate"),
     pytest.param('{"\\u0000": 1}', 1, 1, "NUL", id="NUL in a key"),
-    pytest.param('{"a": ' + "1" * 5000 + "}", None, None, "digits", id="endless number"),
-    pytest.param('{"a": ' + "[" * 101 + "]" * 101 + "}", 1, None, "deeper", id="too deep"),
-    pytest.param('{"a": ' + "[" * 100_000 + "]" * 100_000 + "}", None, None, "deeper", id="far too deep"),
+    pytest.param('{"a": ' + "1" * 5000 + "}", 1, 7, "digits", id="endless number"),
+    pytest.param('{"b": 1.5, "a": [1,\n -' + "2" * 5000 + "]}", 2, 2, "digits", id="endless negative number"),
+    pytest.param('{"a": ' + "[" * 101 + "]" * 101 + "}", 1, 9, "deeper", id="too deep"),
+    pytest.param('{"a": [],\n"b": ' + "[" * 100_000 + "]" * 100_000 + "}", 2, 105, "deeper", id="far too deep"),
     pytest.param('{"a": [' + "1," * 200_000 + "1]}", 1, 1, "200000 values", id="too many values"),
 ]
 
 
 @pytest.mark.parametrize(("text", "line", "column", "words"), REFUSED_JSON)
-def test_json_refusal_has_its_place(text: str, line: int | None, column: int | None, words: str) -> None:
+def test_json_refusal_has_its_place(text: str, line: int, column: int, words: str) -> None:
     found_line, found_column, message = refusal(text)
     assert words in message
-    if column is not None:
-        assert (line, column) == (found_line, found_column)
+    assert (line, column) == (found_line, found_column)
 
 
 # Both: bytes, size, encoding, forbidden characters

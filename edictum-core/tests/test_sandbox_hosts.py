@@ -336,6 +336,8 @@ def test_urls_in_free_text_are_found_without_their_surroundings(text: str, urls:
         "curl http://github.com'':x@evil.com",
         "curl http://github.com`echo .evil.com`",
         "curl http://'evil.com'",
+        "http://github.com`evil.com://x/",
+        "http://github.com'evil.com://x/",
         "a=http://x&b=http://y",
     ],
 )

@@ -48,7 +48,9 @@ def _percent(text: str) -> str:
 _PATH_FORMS: list[Change] = [
     lambda path: path,
     lambda path: "src/../" + path if not path.startswith(("/", "~")) else path,
-    lambda path: "./" + path if not path.startswith(("/", "~")) else path,
+    lambda path: "./" + path if not path.startswith("/") else path,
+    lambda path: f" {path}",
+    lambda path: f"'{path} '",
     lambda path: path.replace("/", "//"),
     lambda path: path.replace("/", "/./"),
     lambda path: path + "/",

@@ -8,7 +8,6 @@ import hashlib
 import logging
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from os import PathLike, fspath
 from os.path import dirname, join
 from typing import Any, Literal, NoReturn, TypeAlias
@@ -17,7 +16,7 @@ from edictum.audit import AuditSink
 from edictum.errors import ConfigProblem, EdictumConfigError
 from edictum.redaction import RedactionPolicy
 from edictum.ruleset.compiler import compile_ruleset
-from edictum.ruleset.composition import MAX_ANCESTORS, CompositionReport, compose_bundles, inherit
+from edictum.ruleset.composition import CANDIDATE, MAX_ANCESTORS, CompositionReport, compose_bundles, inherit
 from edictum.ruleset.document import Document, from_mapping, read_document, read_file
 from edictum.ruleset.expressions import Names
 from edictum.ruleset.policy import Policy
@@ -114,21 +113,42 @@ def compile_layers(
         EdictumConfigError: One of them is invalid.
     """
     known = KnownNames(frozenset(names.operators), frozenset(names.selectors))
-    rulesets = _read_all([document for family in families for _, document in family], known)
+    documents = [document for family in families for _, document in family]
+    rulesets = _read_all(documents, known)
     report = CompositionReport()
-    if len(families) == 1 and len(families[0]) == 1:
-        ruleset, digest = rulesets[0], families[0][0][1].digest
+    if len(documents) == 1:
+        ruleset, digest = rulesets[0], documents[0].digest
     else:
-        layers = [inherit([(doc.source or name, doc.data) for name, doc in family]) for family in families]
+        layers = [inherit([(doc.source or name, doc) for name, doc in family]) for family in families]
         composed = compose_bundles(*zip(layers, labels, strict=True))
         report = composed.report
         digests = [_digest(family) for family in families]
         digest = digests[0] if len(digests) == 1 else hashlib.sha256(":".join(digests).encode()).hexdigest()
-        most = max(document.max_rules for family in families for _, document in family)
+        most = max(document.max_rules for document in documents)
         whole = from_mapping(composed.bundle, digest=digest, max_rules=most)
         ruleset = read_ruleset(whole, custom=known, composed=True)
         report.weakened = _weakenings(families, layers, labels, known)
-    return compile_ruleset(ruleset, names, redaction, version=digest, source=source), report
+    try:
+        return compile_ruleset(ruleset, names, redaction, version=digest, source=source), report
+    except EdictumConfigError as error:
+        rules = {rule.path: rule.id for rule in ruleset.rules}
+        problems = [_placed(problem, rules.get(problem.path, ""), documents) for problem in error.errors]
+        raise EdictumConfigError.from_problems(problems) from error
+
+
+def _placed(problem: ConfigProblem, rule_id: str, documents: Sequence[Document]) -> ConfigProblem:
+    """
+    A problem that was found when a rule was compiled, with the place of the rule in the document that it came from.
+    """
+    candidate = rule_id.endswith(CANDIDATE)
+    for document in reversed(documents):
+        ids = [rule["id"] for rule in document.data.get("rules", [])]
+        watching = document is not documents[0] and document.data.get("observe_alongside", False)
+        if watching is candidate and rule_id.removesuffix(CANDIDATE) in ids:
+            number = ids.index(rule_id.removesuffix(CANDIDATE))
+            line, column = document.locate(("rules", number))
+            return ConfigProblem(f"rules[{number}]", problem.message, document.source, line, column)
+    return problem
 
 
 def _weakenings(
@@ -158,7 +178,7 @@ def _weakenings(
         if family is not families[0] and family[-1][1].data.get("observe_alongside"):
             continue  # it only watches, so it weakens nothing
         for depth, (name, document) in enumerate(family, start=1):
-            chain = inherit([(doc.source or name, doc.data) for name, doc in family[:depth]])
+            chain = inherit([(doc.source or name, doc) for name, doc in family[:depth]])
             ruleset = compare(ruleset, chain, name or label, document)
     ruleset = None
     for depth, (family, label) in enumerate(zip(families, labels, strict=True), start=1):
@@ -229,9 +249,9 @@ def _refuse_parent(child: Document, message: str) -> NoReturn:
 def _upgraded(document: Document, legacy: Legacy) -> Document:
     if legacy != "upgrade":
         return document
-    from edictum.migrate import upgrade_ruleset
+    from edictum.migrate import upgrade_document
 
-    return replace(document, data=upgrade_ruleset(document.data)[0])
+    return upgrade_document(document)
 
 
 def _read_all(documents: Sequence[Document], known: KnownNames) -> list[Ruleset]:

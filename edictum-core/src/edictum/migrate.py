@@ -8,11 +8,12 @@ result is not validated here: the reader does that next, whoever calls.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from copy import deepcopy
+from dataclasses import dataclass, replace
 from typing import Any
 
 from edictum.errors import ConfigProblem, EdictumConfigError
-from edictum.ruleset.document import from_mapping
+from edictum.ruleset.document import Document, from_mapping
 from edictum.ruleset.problems import Path, quote, render
 from edictum.ruleset.syntax import KIND
 from edictum.ruleset.vocabulary import (
@@ -63,19 +64,36 @@ def upgrade_ruleset(data: Mapping[str, Any]) -> tuple[dict[str, Any], list[Chang
     """
     if not isinstance(data, Mapping):
         raise EdictumConfigError.from_problems([ConfigProblem("", "the document must be a mapping")])
-    upgrade = _Upgrade()
-    document = upgrade.document(from_mapping(data).data)
-    if upgrade.problems:
-        raise EdictumConfigError.from_problems(upgrade.problems)
-    return document, upgrade.changes
+    document = from_mapping(data)
+    upgrade = _Upgrade(document)
+    return upgrade.translate(document.data), upgrade.changes
+
+
+def upgrade_document(document: Document) -> Document:
+    """
+    Translate a document that was read; places in it stay those of the text.
+
+    Raises:
+        EdictumConfigError: The document says one thing in both vocabularies.
+    """
+    if not isinstance(document.data, dict):
+        return document  # what is wrong with it the reader says
+    return replace(document, data=_Upgrade(document).translate(deepcopy(document.data)))
 
 
 class _Upgrade:
-    def __init__(self) -> None:
+    def __init__(self, document: Document) -> None:
+        self._document = document
         self.changes: list[Change] = []
-        self.problems: list[ConfigProblem] = []
+        self._problems: list[ConfigProblem] = []
 
-    def document(self, data: dict[str, Any]) -> dict[str, Any]:
+    def translate(self, data: dict[str, Any]) -> dict[str, Any]:
+        translated = self._whole(data)
+        if self._problems:
+            raise EdictumConfigError.from_problems(self._problems)
+        return translated
+
+    def _whole(self, data: dict[str, Any]) -> dict[str, Any]:
         self._value(data, "kind", (), {OLD_KIND: KIND})
         defaults = data.get("defaults")
         if isinstance(defaults, dict):
@@ -134,7 +152,8 @@ class _Upgrade:
 
     def _conflict(self, path: Path, old: str, new: str) -> None:
         message = f"both {quote(old)} and {quote(new)} are given; remove one, they mean the same"
-        self.problems.append(ConfigProblem(render(path), message))
+        line, column = self._document.locate(path)
+        self._problems.append(ConfigProblem(render(path), message, self._document.source, line, column))
 
 
 def _shadow_names(holder: Mapping[str, Any]) -> dict[str, str]:

@@ -41,13 +41,22 @@ def compile_ruleset(
         source: File name, for :meth:`Edictum.describe`.
 
     Raises:
-        EdictumConfigError: An operator or selector is not registered.
+        EdictumConfigError: An operator or selector is not registered, or a sandbox lists what cannot be read.
     """
+    rules: list[CompiledRule] = []
+    problems: list[ConfigProblem] = []
+    for rule in ruleset.rules:
+        try:
+            rules.append(_compile_rule(rule, names, redaction))
+        except EdictumConfigError as error:
+            problems += error.errors
+    if problems:
+        raise EdictumConfigError.from_problems(problems)
     return Policy(
         name=ruleset.name,
         version=version,
         mode=ruleset.mode,
-        rules=tuple(_compile_rule(rule, names, redaction) for rule in ruleset.rules),
+        rules=tuple(rules),
         tools=ruleset.tools,
         observability=ruleset.observability,
         source=source,

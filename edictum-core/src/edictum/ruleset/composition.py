@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from edictum.errors import ConfigProblem, EdictumConfigError
+from edictum.ruleset.document import Document
 from edictum.ruleset.weakening import Weakening
 
 CANDIDATE = ":candidate"
@@ -180,14 +181,14 @@ def _add_candidates(
             rules.append(candidate)
 
 
-def inherit(chain: Sequence[tuple[str, Mapping[str, Any]]]) -> dict[str, Any]:
+def inherit(chain: Sequence[tuple[str, Document]]) -> dict[str, Any]:
     """
     Merge a document with those it extends, as :func:`resolve_ruleset_extends` does, but never in silence.
 
     A rule may repeat the id of an inherited one only with ``override: true``, and takes its place.
 
     Args:
-        chain: Names and documents, from the one without a parent to the one that is asked for.
+        chain: Names and valid documents, from the one without a parent to the one that is asked for.
 
     Returns:
         A new document without ``extends``.
@@ -200,29 +201,32 @@ def inherit(chain: Sequence[tuple[str, Mapping[str, Any]]]) -> dict[str, Any]:
     for name, document in chain:
         rules: list[Any] = list(merged.get("rules", []))
         places = {rule["id"]: place for place, rule in enumerate(rules)}
-        for number, rule in enumerate(document.get("rules", [])):
+        for number, rule in enumerate(document.data.get("rules", [])):
             rule = copy.deepcopy(dict(rule))
             replaces = rule.pop("override", False)
             place = places.get(rule["id"])
             if replaces is not (place is not None):
-                problems.append(_wrong_override(name, number, rule["id"], replaces))
+                problems.append(_wrong_override(name, document, number, rule["id"], replaces))
             elif place is not None:
                 rules[place] = rule
             else:
                 rules.append(rule)
-        merged |= copy.deepcopy({key: value for key, value in document.items() if key not in ("extends", "rules")})
+        merged |= copy.deepcopy({key: value for key, value in document.data.items() if key not in ("extends", "rules")})
         merged["rules"] = rules
     if problems:
         raise EdictumConfigError.from_problems(problems)
     return merged
 
 
-def _wrong_override(name: str, number: int, rule_id: str, replaces: bool) -> ConfigProblem:
-    if replaces:
-        message = f"there is no inherited rule {rule_id!r} to override; remove the key, or correct the id"
-        return ConfigProblem(f"rules[{number}].override", message, name or None)
-    message = f"the rule {rule_id!r} is inherited; add override: true to replace it, or choose another id"
-    return ConfigProblem(f"rules[{number}].id", message, name or None)
+def _wrong_override(name: str, document: Document, number: int, rule_id: str, replaces: bool) -> ConfigProblem:
+    key = "override" if replaces else "id"
+    message = (
+        f"there is no inherited rule {rule_id!r} to override; remove the key, or correct the id"
+        if replaces
+        else f"the rule {rule_id!r} is inherited; add override: true to replace it, or choose another id"
+    )
+    line, column = document.locate(("rules", number, key))
+    return ConfigProblem(f"rules[{number}].{key}", message, name or None, line, column)
 
 
 def resolve_ruleset_extends(rulesets: Mapping[str, Mapping[str, Any]], name: str) -> dict[str, Any]:

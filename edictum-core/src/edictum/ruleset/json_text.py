@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from functools import lru_cache
@@ -17,6 +18,7 @@ from typing import Any, Literal, TypeAlias
 from edictum.errors import ConfigProblem, EdictumConfigError
 from edictum.ruleset.plain import TOO_DEEP_MESSAGE, Place, Places, Positions, Unfit, plain_copy
 from edictum.ruleset.problems import quote, render
+from edictum.ruleset.vocabulary import MAX_DOCUMENT_DEPTH
 
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\],:]|[^\s{}\[\],:"]+')
 _LINE_BREAK = re.compile(r"\r\n|\r|\n")
@@ -50,9 +52,9 @@ def compose(text: str, name: str | None = None) -> Positions:
     except _DuplicateKeyError:
         raise _error(*_first_duplicate(text), name) from None
     except RecursionError:
-        raise _error(TOO_DEEP_MESSAGE, (None, None), name) from None
+        raise _error(TOO_DEEP_MESSAGE, _first_too_deep(text), name) from None
     except ValueError:  # int() refuses more digits than sys.get_int_max_str_digits()
-        raise _error("a number has too many digits; put text in quotes", (None, None), name) from None
+        raise _error("a number has too many digits; put text in quotes", _first_too_long(text), name) from None
     try:
         data = plain_copy(parsed)
     except Unfit as error:
@@ -140,3 +142,20 @@ def _first_duplicate(text: str) -> tuple[str, Place]:
         if what == "open":
             stack.append({})
     raise AssertionError("called only for a text with a duplicate key")
+
+
+def _first_too_deep(text: str) -> Place:
+    depth = 0
+    for what, _, offset in _walk(text):
+        depth += {"open": 1, "close": -1, "scalar": 0}[what]
+        if depth > MAX_DOCUMENT_DEPTH:
+            return _placer(text)(offset)
+    raise AssertionError("called only for a text that is nested too deeply")
+
+
+def _first_too_long(text: str) -> Place:
+    for match in _TOKEN.finditer(text):
+        digits = match.group().removeprefix("-")
+        if digits.isdigit() and len(digits) > sys.get_int_max_str_digits():
+            return _placer(text)(match.start())
+    raise AssertionError("called only for a text with a number that int() refuses")

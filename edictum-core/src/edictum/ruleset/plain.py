@@ -54,7 +54,7 @@ class Positions:
         places = self.places()
         node = self.root
         # A root that is a single value has no entry: only containers do.
-        place: tuple[int | None, int | None] = places.get(id(node), {}).get(None, (None, None))
+        place: tuple[int | None, int | None] = places.get(id(node), {}).get(None, (1, 1))
         for step in path:
             inside = places.get(id(node))
             if inside is None or step not in inside:

@@ -62,7 +62,7 @@ _PARSER_CRASHES = (ValueError, ArithmeticError, LookupError, RecursionError)
 
 
 class _RefusedError(Exception):
-    def __init__(self, message: str, place: Place | None) -> None:
+    def __init__(self, message: str, place: Place) -> None:
         self.message = message
         self.place = place
         super().__init__(message)
@@ -107,10 +107,11 @@ def compose(text: str, name: str | None = None) -> Positions:
     positions = _compose_fast(text, errors.YAMLError)
     if positions is not None:
         return positions
+    parser = _open_pure_parser(text)
     try:
-        return _Composer().compose(_open_pure_parser(text))
+        return _Composer().compose(parser)
     except (_RefusedError, errors.YAMLError, *_PARSER_CRASHES) as error:
-        raise _as_config_error(error, name) from error
+        raise _as_config_error(error, name, _place(parser.scanner.reader.get_mark())) from error
 
 
 def _compose_fast(text: str, yaml_error: type[Exception]) -> Positions | None:
@@ -145,12 +146,14 @@ def _open_pure_parser(text: str) -> Any:
     return yaml.get_constructor_parser(io.StringIO(text))[1]
 
 
-def _as_config_error(error: Exception, name: str | None) -> EdictumConfigError:
-    line, column = None, None
+def _as_config_error(error: Exception, name: str | None, reached: Place = (1, 1)) -> EdictumConfigError:
+    """
+    The error for users; where it does not know its place, that is how far the text was read.
+    """
+    line, column = reached
     if isinstance(error, _RefusedError):
         message = error.message
-        if error.place is not None:
-            line, column = error.place
+        line, column = error.place
     elif isinstance(error, RecursionError):
         message = TOO_DEEP_MESSAGE
     else:

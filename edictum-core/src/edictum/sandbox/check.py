@@ -45,6 +45,7 @@ _NO_SCHEME = re.compile(r"/{2,}([^/\s]\S*)")
 _NO_SLASHES = re.compile(r"(?<![A-Za-z0-9+.-])(?i:https?|wss?|ftp):[^\s/\\]\S*")
 _SCP = re.compile(r"[A-Za-z0-9_.-]+@([^\s/:@]+|\[[^\s/\]@]+\]):(?!//).*")
 _ONE_URL = re.compile(r"[a-z]+://[A-Za-z0-9.:-]+(?:/[A-Za-z0-9._/-]*)?")  # holds no second one
+_LOCAL_FILE = re.compile(r"file://(?:localhost)?(?:[/?#]|\Z)", re.IGNORECASE)
 _SOCKET = re.compile(r"/dev/(?:tcp|udp)/([^/]*)")  # a connection, to bash
 _DELETED = re.compile(r"[\t\r\n]")
 _RELATIVE_LINK = re.compile(r"[?#.]|[/\\](?![/\\])")
@@ -303,7 +304,7 @@ def _embedded(text: str, userinfo: bool) -> Iterator[Target]:
     if ":" not in text and "//" not in text:
         return
     for url in urls_in(text):
-        if not url.lower().startswith("file:"):
+        if not _LOCAL_FILE.match(url):
             yield target_of_url(url, userinfo=userinfo)
     no_scheme = _NO_SCHEME.fullmatch(text.strip())
     if no_scheme is not None:

@@ -232,6 +232,7 @@ def handed_to_shell(command: SimpleCommand) -> str | None:
 
 
 _LIST_BORDER = re.compile("[:,;]")
+_VALUE = re.compile("=@?([^=:,;]+)")
 _NETWORK_URL = re.compile(r"(?!(?i:file):)[A-Za-z][A-Za-z0-9+.-]+://")
 
 
@@ -247,23 +248,29 @@ def path_words(word: Word) -> Iterator[Word]:
     The parts of a word that a program may take for a path.
 
     These are the word, the value of an option or an assignment (``--file=/x``, ``-I/x``, ``if=/x``), what follows
-    ``@``, and the items of a list (``/a:/b``).
+    ``@``, the items of a list (``/a:/b``), and values within a value (``--set=a=/x,b=/y``).
     """
+    text = word.text
     parts = [word]
-    if "=" in word.text:
-        parts.append(_from(word, word.text.index("=") + 1))
-    if len(word.text) > 2 and word.text[0] == "-" and word.text[1] != "-":
-        parts.append(_from(word, 2))
-    parts += [_from(part, 1) for part in parts if part.text.startswith("@")]
+    equals = text.find("=")
+    if equals >= 0:
+        parts.append(_part(word, equals + 1))
+    if len(text) > 2 and text[0] == "-" and text[1] != "-":
+        parts.append(_part(word, 2))
+    parts += [_part(part, 1) for part in parts if part.text.startswith("@")]
     for part in parts:
         yield part
         if "://" not in part.text and _LIST_BORDER.search(part.text):
             start = 0
             for piece in _LIST_BORDER.split(part.text):
                 if looks_like_path(piece):
-                    yield _from(part, start)._replace(text=piece)
+                    yield _part(part, start, start + len(piece))
                 start += len(piece) + 1
+    if equals >= 0:
+        for value in _VALUE.finditer(text, equals + 1):
+            yield _part(word, *value.span(1))
 
 
-def _from(word: Word, start: int) -> Word:
-    return word._replace(text=word.text[start:], glob=word.glob - start if word.glob >= start else -1)
+def _part(word: Word, start: int, end: int | None = None) -> Word:
+    text = word.text[start:end]
+    return word._replace(text=text, glob=word.glob - start if start <= word.glob < start + len(text) else -1)

@@ -418,14 +418,13 @@ def _url_end(text: str, begin: int, body: int, following: tuple[int, int]) -> in
     host = body
     while host < next_begin and text[host] in "/\\":
         host += 1
+    # The next scheme may really be the end of this host.  "http" and the like are no domain anybody owns.
+    reach = next_begin if text[next_begin : next_body - 1].lower() in _DEFAULT_PORTS else next_body
     stop = _AUTHORITY_END.search(text, host, next_body)
-    if stop and stop[0] in "'\"`" and (inside := _QUOTE_INSIDE.match(text, stop.start(), next_begin)):
+    if stop and stop[0] in "'\"`" and (inside := _QUOTE_INSIDE.match(text, stop.start(), reach)):
         # A shell joins http://a.com''.b.com to one host.  With its quote the URL is refused.
         return inside.end()
-    limit = next_begin
-    # The next scheme may really be the end of this host.  "http" and the like are no domain anybody owns.
-    if not (stop and stop.start() < next_begin) and text[next_begin : next_body - 1].lower() not in _DEFAULT_PORTS:
-        limit = next_body
+    limit = next_begin if stop and stop.start() < next_begin else reach
     ended = _TEXT_END.search(text, host, limit)
     url = text[begin : ended.start() if ended else limit]
     ipv6 = _CLOSED_IPV6.match(url)

@@ -19,7 +19,8 @@ _SHORT = 4_096
 _MAX_DECODINGS = 3
 
 # Nothing in such a text is read differently by different tools.
-_PLAIN = re.compile(r"(?![A-Za-z]:|(?i:file:)|~)[^%\\$\x00-\x1f\x7f]*").fullmatch
+_PLAIN = re.compile(r"(?![A-Za-z]:|(?i:file:)|[ '\"`])[^%\\$~\x00-\x1f\x7f]*(?<![ '\"`])").fullmatch
+_QUOTES = " '\"`"  # what models put around a path, and tools take off
 _CONTROL = re.compile("[\x00-\x1f\x7f]")
 _ESCAPED = re.compile(r"%[0-9A-Fa-f]{2}")
 _DRIVE = re.compile(r"[A-Za-z]:")
@@ -37,8 +38,8 @@ def spellings(text: str, environ: Mapping[str, str]) -> list[str]:
     """
     All paths that a text may mean.
 
-    As it is, percent-decoded, with slashes for backslashes, without ``file:`` or a drive letter, with ``~`` and
-    variables expanded.
+    As it is, percent-decoded, with slashes for backslashes, without blanks and quotes around it, without ``file:``
+    or a drive letter, with ``~`` and variables expanded.
 
     Raises:
         BadPath: It holds a control character, also an encoded one, an undecodable sequence, more than three layers
@@ -55,8 +56,11 @@ def spellings(text: str, environ: Mapping[str, str]) -> list[str]:
     for path in found:
         if _CONTROL.search(path):
             raise BadPath("a control character in a path")
+    found += [path.strip().strip(_QUOTES) for path in found]
     found += [_without_scheme(path) for path in found if _FILE.match(path)]
     found += [path[2:] for path in found if _DRIVE.match(path)]
+    # Some programs take out "./" before they look for a tilde.
+    found += [os.path.normpath(path) for path in found if "~" in path]
     found += [_expanded(path, environ) for path in found if path.startswith("~") or "$" in path]
     return list(dict.fromkeys(found))
 
