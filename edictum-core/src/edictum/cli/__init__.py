@@ -31,6 +31,7 @@ COMMANDS = {
     "explain": "show what each rule says about one call",
     "migrate": "rewrite a ruleset of the older contract vocabulary",
     "schema": "print the JSON Schema of rulesets",
+    "audit": "check the hash chain of a decision log",
 }
 
 
