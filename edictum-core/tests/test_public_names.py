@@ -46,6 +46,7 @@ NOT_LOADED = """
     asyncio concurrent.futures unittest http.client socket ssl subprocess multiprocessing argparse
     ruamel yaml jsonschema opentelemetry
     edictum.loading edictum.merging edictum.migrate edictum.cli edictum.testing edictum.ruleset.document
+    edictum.hash_chain edictum.chain_verification
 """
 
 

@@ -46,7 +46,8 @@ class FileAuditSink:
     With ``shared``, ``max_bytes`` or ``hash_chain`` writers take turns by an advisory lock on ``path.lock``, and
     whoever comes next closes an unfinished line off.  All must be given the same options and belong to the same
     user.  While another process has its turn, the event loop goes on, and the event is tried again, for ``timeout``
-    seconds; a wait that is cancelled has written nothing.  Do not delete the lock file while the log is in use.
+    seconds; a wait that is cancelled has written nothing (with ``fsync`` a line under way is finished).  Do not
+    delete the lock file while the log is in use.
 
     With ``max_bytes`` the file is rotated before a line would make it longer: ``path`` becomes ``path.1``, which
     becomes ``path.2``, and what was ``path.<backups>`` is deleted.  On Windows no other program may hold the files
