@@ -466,7 +466,7 @@ def test_log_in_use_is_intact_at_every_moment(tmp_path: Path) -> None:
 import asyncio, sys
 from edictum.audit import AuditEvent
 from edictum.file_sink import FileAuditSink
-sink = FileAuditSink(sys.argv[1], hash_chain=True, max_bytes=20_000, backups=8)
+sink = FileAuditSink(sys.argv[1], hash_chain=True, max_bytes=4_000, backups=8)
 async def main():
     while True:
         await sink.emit(AuditEvent(reason="x" * 500))
@@ -477,7 +477,7 @@ asyncio.run(main())
         while len(parts(path)) < 5:
             assert writer.poll() is None
         seen = set()
-        for _ in range(50):
+        for _ in range(400):
             report = check(path, start_may_be_missing=True)
             assert report.intact, report
             seen.add(report.last_hash)

@@ -31,11 +31,11 @@ PIPES: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
 LIMIT = 120  # seconds that a process may take on a busy machine
 
 WAYS = {
-    "shared": {"shared": True},
-    "rotating": {"max_bytes": 30_000, "backups": 2_000},
-    "chained": {"hash_chain": True},
-    "chained, rotating": {"hash_chain": True, "max_bytes": 30_000, "backups": 2_000},
-    "chained, fsync": {"hash_chain": True, "fsync": True, "timeout": 60},
+    "shared": {"shared": True, "timeout": LIMIT},
+    "rotating": {"max_bytes": 30_000, "backups": 2_000, "timeout": LIMIT},
+    "chained": {"hash_chain": True, "timeout": LIMIT},
+    "chained, rotating": {"hash_chain": True, "max_bytes": 30_000, "backups": 2_000, "timeout": LIMIT},
+    "chained, fsync": {"hash_chain": True, "fsync": True, "timeout": LIMIT},
 }
 
 # Two threads with loops of their own and a sink in common, and one with a sink of its own.
@@ -165,7 +165,7 @@ print(json.dumps(taken))
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
-    [{"shared": True}, {"hash_chain": True, "max_bytes": 2_000_000, "backups": 2_000}],
+    [WAYS["shared"], WAYS["chained, rotating"] | {"max_bytes": 2_000_000}],
     ids=["shared", "chained, rotating"],
 )
 def test_killed_writers_leave_every_event_they_took(tmp_path: Path, options: dict[str, Any]) -> None:

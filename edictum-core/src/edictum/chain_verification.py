@@ -20,6 +20,9 @@ from edictum.hash_chain import GENESIS, Link, read_link, seal
 # Findings that are kept; all are counted.
 MAX_FINDINGS = 100
 
+# How often the files are opened anew because they were rotated meanwhile.
+ATTEMPTS = 100
+
 _CHANGED = "this line was changed: its hash is not that of its text"
 _NOT_THE_BEGINNING = "the log does not begin here: the lines before this one are missing"
 _NEW_CHAIN = "a new chain begins here: the lines before it are of another log, or were gone when it was written"
@@ -209,24 +212,27 @@ def _open_parts(paths: Sequence[str], stack: ExitStack) -> list[_Part]:
     """
     Open all files of a log at one moment between two rotations, the oldest first.
     """
-    for _ in range(10):
+    problem: OSError = OSError("the log was rotated each time it was opened; try again")
+    for _ in range(ATTEMPTS):
         with ExitStack() as attempt:
             names = _parts(paths)
             try:
                 files = {name: attempt.enter_context(open(name, "rb")) for name in names}
-                stayed = all(os.path.samestat(os.fstat(file.fileno()), os.stat(name)) for name, file in files.items())
-            except FileNotFoundError:
-                if names == _parts(paths):
-                    raise
+                # In this order: within a rotation a name may be missing, but then the files above it have moved.
+                stayed = names == _parts(paths) and all(
+                    os.path.samestat(os.fstat(file.fileno()), os.stat(name)) for name, file in files.items()
+                )
+            except FileNotFoundError as error:
+                problem = error
                 continue
-            # The last one still grows: what is there now is what is checked.
-            parts = [_Part(name, file, file.seek(0, 2)) for name, file in files.items()]
-            if stayed and names == _parts(paths):
+            if stayed:
+                # The last one still grows: what is there now is what is checked.
+                parts = [_Part(name, file, file.seek(0, os.SEEK_END)) for name, file in files.items()]
                 for part in parts:
                     part.file.seek(0)
                 stack.enter_context(attempt.pop_all())
                 return parts
-    raise OSError("the log was rotated each time it was opened; try again")
+    raise problem
 
 
 def _parts(paths: Sequence[str]) -> list[str]:
