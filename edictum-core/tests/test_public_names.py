@@ -53,6 +53,7 @@ NOT_LOADED = """
     edictum.otel edictum.telemetry edictum.tool_span edictum.traced_call
     edictum.loading edictum.merging edictum.migrate edictum.cli edictum.testing edictum.ruleset.document
     edictum.template_files edictum.workflow edictum.ruleset.patterns.linear
+    edictum.hash_chain edictum.chain_verification
 """
 
 

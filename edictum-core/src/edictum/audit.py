@@ -14,7 +14,10 @@ import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
+
+if TYPE_CHECKING:
+    from edictum.redaction import RedactionPolicy
 
 SCHEMA_VERSION = "0.4.0"
 
@@ -260,8 +263,8 @@ class AuditSink(Protocol):
 
 
 _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=str)
-# A fifth faster; enough for a text in which nothing had to be escaped.
-_ASCII_ENCODER = json.JSONEncoder(allow_nan=False, separators=(",", ":"), default=str)
+# A fifth faster; enough for a text in which nothing had to be escaped.  A cycle ends as a RecursionError.
+_ASCII_ENCODER = json.JSONEncoder(allow_nan=False, separators=(",", ":"), default=str, check_circular=False)
 # JSON leaves these raw inside strings, but DEL and C1 controls steer terminals, bidirectional and
 # zero-width controls disguise text, the separators U+0085, U+2028 and U+2029 end a line for some readers,
 # and lone surrogates have no UTF-8 form.
@@ -290,6 +293,19 @@ def to_json_line(payload: dict[str, Any]) -> str:
         # A key that is not text, a NaN, a huge integer, a cycle: rare, so only then pay for a copy.
         text = _ENCODER.encode(_plain(payload))
     return _UNSAFE_IN_LINE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
+def log_line(event: AuditEvent, redaction: RedactionPolicy | None) -> str:
+    """
+    What a sink writes for an event: one line of JSON without a line break.
+
+    Args:
+        event: The event.
+        redaction: A policy of the sink's own, applied on top of the redaction that events arrive with.
+    """
+    if redaction is None:
+        return event.to_json()
+    return to_json_line(redaction.cap_payload(redaction.redact_tree(event.to_dict())))
 
 
 def _plain(value: Any, depth: int = 0) -> Any:

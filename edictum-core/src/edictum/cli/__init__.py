@@ -32,6 +32,7 @@ COMMANDS = {
     "migrate": "rewrite a ruleset of the older contract vocabulary",
     "schema": "print the JSON Schema of rulesets",
     "templates": "list the shipped rulesets, or print one to copy",
+    "audit": "check the hash chain of a decision log",
 }
 
 
