@@ -33,6 +33,8 @@ from edictum import (
     EdictumDenied,
     EdictumToolError,
     FileAuditSink,
+    GovernanceTelemetry,
+    has_otel,
 )
 from workspace import Tools, Workspace
 
@@ -151,7 +153,44 @@ def show(number: int, call: dict[str, Any], outcome: Outcome) -> None:
         print(f"    WRONG: {problem}")
 
 
-async def play_all(workspace: Workspace, log_file: Path) -> list[str]:
+class RecordedSpans:
+    """
+    OpenTelemetry spans kept in memory, in place of a collector.
+    """
+
+    def __init__(self) -> None:
+        self.telemetry: GovernanceTelemetry | None = None
+        if has_otel():
+            from opentelemetry.sdk.trace import TracerProvider
+            from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+            from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+            self._exporter = InMemorySpanExporter()
+            provider = TracerProvider()
+            provider.add_span_processor(SimpleSpanProcessor(self._exporter))
+            self.telemetry = GovernanceTelemetry(tracer_provider=provider)
+
+    def texts(self) -> list[str]:
+        """
+        All spans as JSON.
+        """
+        return [span.to_json() for span in self._exporter.get_finished_spans()] if self.telemetry else []
+
+    def show_last(self) -> None:
+        """
+        Print the span of the last call.
+        """
+        if self.telemetry is None:
+            print("\nOpenTelemetry: not installed, so there are no spans")
+            return
+        spans = self._exporter.get_finished_spans()
+        last = spans[-1]
+        print(f"\nOpenTelemetry: {len(spans)} spans; the last one is {last.name!r}")
+        for name, value in sorted((last.attributes or {}).items()):
+            print(f"    {name} = {value}")
+
+
+async def play_all(workspace: Workspace, log_file: Path, spans: RecordedSpans) -> list[str]:
     """
     Play the whole recording and return everything that went wrong.
     """
@@ -163,6 +202,7 @@ async def play_all(workspace: Workspace, log_file: Path) -> list[str]:
         success_check=lambda tool, result: tool != "bash" or result.endswith("[exit code 0]"),
         audit_sink=FileAuditSink(log_file),
         approval_backend=approvals,
+        telemetry=spans.telemetry,
     )
     tools = Tools(workspace)
     recording = (HERE / "session.json").read_text()
@@ -193,8 +233,10 @@ def main() -> int:
     log_file = log_file.resolve()
     with tempfile.TemporaryDirectory(prefix="edictum-demo-") as folder:
         workspace = Workspace(Path(folder).resolve())
+        spans = RecordedSpans()
         with contextlib.chdir(workspace.project):  # where an agent is started, and what "within: [.]" means
-            problems = asyncio.run(play_all(workspace, log_file))
+            problems = asyncio.run(play_all(workspace, log_file, spans))
+    spans.show_last()
 
     written = log_file.read_text()
     lines = [json.loads(line) for line in written.splitlines()]
@@ -202,6 +244,8 @@ def main() -> int:
         problems.append("the decision log is empty")
     if any(secret in written for secret in workspace.secrets):
         problems.append("the decision log holds a secret")
+    if any(secret in text for secret in workspace.secrets for text in spans.texts()):
+        problems.append("a span holds a secret")
     print(f"\nDecision log: {log_file} ({len(lines)} events)")
     print("\n".join(problems) or "Every decision was the expected one, and no stopped call had an effect.")
     return 1 if problems else 0
