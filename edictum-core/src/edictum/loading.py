@@ -8,7 +8,7 @@ import hashlib
 import logging
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from os import PathLike, fspath
 from os.path import dirname, join
 from typing import Any, Literal, NoReturn, TypeAlias
@@ -127,6 +127,54 @@ def compile_layers(
     return compile_ruleset(ruleset, names, redaction, version=digest, source=source), report
 
 
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """
+    A ruleset file and what it says together with everything that it extends, for tools that read rulesets.
+
+    Attributes:
+        own: The file itself, with positions.
+        data: The document merged with those it extends, without ``extends``.
+        ruleset: The tree of ``data``.
+    """
+
+    own: Document
+    data: dict[str, Any]
+    ruleset: Ruleset
+
+
+def resolve_file(path: str | PathLike[str]) -> Resolved:
+    """
+    :func:`resolve_document` for a file.
+
+    Raises:
+        FileNotFoundError: The file does not exist.
+        EdictumConfigError: It is invalid, or one that it extends is.
+    """
+    return resolve_document(read_file(path), dirname(fspath(path)))
+
+
+def resolve_document(document: Document, folder: str) -> Resolved:
+    """
+    Validate a document with what it extends, without compiling it.
+
+    Names of operators and selectors are not checked, because nobody has said which are registered.
+
+    Args:
+        document: The document.
+        folder: Where the files are looked for that it extends.
+
+    Raises:
+        EdictumConfigError: It is invalid, or one that it extends is.
+    """
+    family = _family(document, _NO_RULESETS, "reject", folder)
+    trees = _read_all([member for _, member in family], None)
+    if len(family) == 1:
+        return Resolved(document, document.data, trees[0])
+    data = inherit([(member.source or name, member.data) for name, member in family])
+    return Resolved(document, data, read_ruleset(from_mapping(data), custom=None, composed=True))
+
+
 def _digest(family: Family) -> str:
     if len(family) == 1:
         return family[0][1].digest
@@ -183,7 +231,7 @@ def _upgraded(document: Document, legacy: Legacy) -> Document:
     return replace(document, data=upgrade_ruleset(document.data)[0])
 
 
-def _read_all(documents: Sequence[Document], known: KnownNames) -> list[Ruleset]:
+def _read_all(documents: Sequence[Document], known: KnownNames | None) -> list[Ruleset]:
     """
     Validate each document by itself, so that every problem is found, with its place in its own file.
     """

@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Literal
 
 from edictum.sandbox.arguments import looks_like_path
 from edictum.sandbox.shell import SimpleCommand, Unreadable, Word, parse
@@ -69,6 +70,25 @@ _RUNNING_WORDS: dict[str, re.Pattern[str]] = {
     "awk": re.compile(r".*(?:system\s*\(|\|).*", re.DOTALL),
 }
 _SAME_AS = {"gawk": "awk", "mawk": "awk", "nawk": "awk", "gfind": "find", "gsed": "sed", "gtar": "tar", "fdfind": "fd"}
+
+
+def runs_other_code(program: str) -> Literal["always", "given code", "with options"] | None:
+    """
+    How a program runs what its words or files say, as far as it is known to.
+
+    Args:
+        program: Its name or path.
+
+    Returns:
+        ``always`` for what only starts others (``xargs``), ``given code`` for shells and interpreters, ``with options``
+        for what has options for it (``find -exec``); None for any other.
+    """
+    plain = _plain_name(program)
+    if plain in _RUNNERS:
+        return "always"
+    if plain in _INTERPRETERS or plain in _SHELLS:
+        return "given code"
+    return "with options" if plain in _RUNNING_WORDS else None
 
 
 class CommandList:
@@ -152,12 +172,18 @@ def _denies(entry: tuple[str, ...], words: Sequence[str]) -> bool:
     return all(word in rest for word in following)
 
 
+def _plain_name(program: str) -> str:
+    """
+    The name by which a program is known, without its folder and version.
+    """
+    name = os.path.basename(program).lower().rstrip("0123456789.")
+    return _SAME_AS.get(name, name)
+
+
 def _runs_code(words: Sequence[str]) -> bool:
     if not words:
         return False
-    name = os.path.basename(words[0]).lower()
-    plain = name.rstrip("0123456789.")
-    plain = _SAME_AS.get(plain, plain)
+    plain = _plain_name(words[0])
     if plain in _RUNNERS:
         return True
     if plain in _INTERPRETERS or plain in _SHELLS:
