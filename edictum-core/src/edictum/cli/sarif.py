@@ -85,5 +85,5 @@ def _uri(path: str) -> str:
     """
     relative = os.path.relpath(path)
     if relative.split(os.sep)[0] == os.pardir:
-        return Path(path).absolute().as_uri()
+        return Path(os.path.abspath(path)).as_uri()
     return quote(Path(relative).as_posix())

@@ -55,6 +55,8 @@ def _covering(subject: Subject, blocking: Iterable[LintedRule], linted: LintedRu
     assert isinstance(linted.rule, PreRule)
     for other in blocking:
         assert isinstance(other.rule, PreRule)
+        if subject.coverage.exhausted:
+            break
         if covers_tools(other.rule.tools, linted.rule.tools) and subject.coverage.covers(other.node, linted.node):
             return other
     return None
