@@ -140,7 +140,12 @@ def test_diff_yaml_and_json_of_one_document_do_not_differ(
             "then": {"action": "block", "message": "Enough."},
         },
     ]
-    head = {"kind": "Ruleset", "apiVersion": "edictum/v1", "defaults": {"mode": "enforce"}, "metadata": {"name": "base"}}
+    head = {
+        "kind": "Ruleset",
+        "apiVersion": "edictum/v1",
+        "defaults": {"mode": "enforce"},
+        "metadata": {"name": "base"},
+    }
     other = write(tmp_path / "other.json", json.dumps({**head, "rules": rules}))
     assert main(["diff", base, other, "--json"]) == 0
     assert json_of(capsys)["has_changes"] is False
@@ -249,9 +254,7 @@ def test_diff_three_layers_shows_the_composition(
     assert main(["diff", base, team, candidate, "--json"]) == 1
     found = json_of(capsys)
     assert found["has_changes"] is True
-    assert found["composed"]["overrides"] == [
-        {"rule_id": "no-secrets", "overridden_by": team, "original_source": base}
-    ]
+    assert found["composed"]["overrides"] == [{"rule_id": "no-secrets", "overridden_by": team, "original_source": base}]
 
 
 def test_diff_three_equal_layers_change_nothing(base: str, capsys: pytest.CaptureFixture[str]) -> None:

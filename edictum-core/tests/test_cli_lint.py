@@ -228,7 +228,9 @@ def test_lint_sarif(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
             "logicalLocations": [{"fullyQualifiedName": "rules[0].when.principal.role.not_in"}],
         }
     ]
-    assert first["message"]["text"].endswith("Write not: {principal.role: {in: ...}}, or add {principal.role: {exists: false}}.")
+    assert first["message"]["text"].endswith(
+        "Write not: {principal.role: {in: ...}}, or add {principal.role: {exists: false}}."
+    )
 
 
 def test_lint_sarif_without_findings_has_an_empty_run(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

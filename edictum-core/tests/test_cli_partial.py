@@ -166,7 +166,9 @@ def test_partial_principal() -> None:
 
 WORDS = st.sampled_from(["x", "y", "xy", "yx ", "1", "X", " ", "", "\n", "x1"])
 PIECES = st.lists(st.tuples(WORDS, st.booleans()), min_size=1, max_size=5)
-PATTERNS = SMALL_PATTERNS | st.sampled_from(["x.*y", r"\bx", r"y\b", "^x", "x+1?", "[^x]", "(?=y)x", "xy|1$", "(?s)x.x"])
+PATTERNS = SMALL_PATTERNS | st.sampled_from(
+    ["x.*y", r"\bx", r"y\b", "^x", "x+1?", "[^x]", "(?=y)x", "xy|1$", "(?s)x.x"]
+)
 TESTS = st.one_of(
     st.fixed_dictionaries({"exists": st.booleans()}),
     st.fixed_dictionaries({"equals": WORDS | st.just(1)}),

@@ -268,7 +268,8 @@ def test_replay_sandbox_judges_what_is_whole_and_doubts_the_rest(
 
 
 @pytest.mark.parametrize(
-    "source", ["attempt_limit", "operation_limit", "yaml_session", "session_contract", "hook", "workflow", "backend_error"]
+    "source",
+    ["attempt_limit", "operation_limit", "yaml_session", "session_contract", "hook", "workflow", "backend_error"],
 )
 def test_replay_block_by_another_check_is_uncertain(
     source: str, folder: Path, capsys: pytest.CaptureFixture[str]
@@ -280,9 +281,7 @@ def test_replay_block_by_another_check_is_uncertain(
     assert found["uncertain_details"][0]["why"] == [f"x ({source}) decided it, which a replay does not judge"]
 
 
-def test_replay_block_by_a_limit_of_a_real_guard_is_uncertain(
-    folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_replay_block_by_a_limit_of_a_real_guard_is_uncertain(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     limited = [session_rule(limits={"max_tool_calls": 1}), post("told")]
     play(ruleset(NO_ENV, *limited), *[("read_file", {"path": "a"})] * 3)
     save("rules.json", ruleset(NO_ENV, *limited, pre("other", tool="x")))

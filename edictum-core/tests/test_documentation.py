@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 from edictum import Edictum
+from edictum.cli import COMMANDS
+from edictum.lint import CHECKS
 
 ROOT = Path(__file__).parents[2]
 SHOWN = [
@@ -30,6 +32,12 @@ PARENT = {
 @pytest.mark.parametrize("text", SHOWN)
 def test_ruleset_in_the_documentation_loads(text: str) -> None:
     assert Edictum.from_yaml_string(text, rulesets={"base": PARENT}).describe()["rules"]
+
+
+def test_every_command_and_every_check_is_documented() -> None:
+    text = (ROOT / "docs" / "command-line.md").read_text(encoding="utf-8")
+    assert [command for command in COMMANDS if f"`edictum {command}" not in text] == []
+    assert [check for check in CHECKS if f"`{check}`" not in text] == []
 
 
 def test_documentation_shows_rulesets() -> None:

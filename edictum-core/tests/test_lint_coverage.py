@@ -102,7 +102,14 @@ def related(draw: st.DrawFn) -> tuple[Data, Data]:
     wide, other = draw(expressions("pre")), draw(expressions("pre"))
     narrow = draw(
         st.sampled_from(
-            [wide, other, {"all": [wide, other]}, {"all": [other, wide]}, {"any": [wide, other]}, {"not": {"not": wide}}]
+            [
+                wide,
+                other,
+                {"all": [wide, other]},
+                {"all": [other, wide]},
+                {"any": [wide, other]},
+                {"not": {"not": wide}},
+            ]
         )
     )
     wide = draw(st.sampled_from([wide, {"any": [wide, other]}, {"any": [other, wide]}, {"all": [wide]}]))

@@ -45,7 +45,7 @@ MODULES = (
 NOT_LOADED = """
     asyncio concurrent.futures unittest http.client socket ssl subprocess multiprocessing argparse
     ruamel yaml jsonschema opentelemetry
-    edictum.loading edictum.merging edictum.migrate edictum.cli edictum.testing edictum.ruleset.document
+    edictum.loading edictum.merging edictum.migrate edictum.cli edictum.lint edictum.testing edictum.ruleset.document
 """
 
 

@@ -118,11 +118,14 @@ def _published_finding(path: str, finding: LintFinding) -> dict[str, Any]:
 
 
 def _show(file: LintedFile) -> None:
+    explained: set[tuple[str, str]] = set()
     for path, finding in file.findings:
         place = path if finding.line is None else f"{path}:{finding.line}:{finding.column}"
         say(f"{place}: {finding.severity}: {finding.message} [{finding.check}]")
-        say(f"    {finding.why}")
-        say(f"    {finding.fix}")
+        if (finding.check, finding.fix) not in explained:
+            explained.add((finding.check, finding.fix))
+            say(f"    {finding.why}")
+            say(f"    {finding.fix}")
     totals = Counter(finding.severity for _, finding in file.findings)
     counts = [counted(totals[severity], severity) for severity in ("error", "warning", "note") if totals[severity]]
     say(f"{file.path}: {', '.join(counts) or 'nothing found'}")
