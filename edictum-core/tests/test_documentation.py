@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 from edictum import Edictum, load_workflow_string
+from edictum.cli import COMMANDS
+from edictum.lint import CHECKS
 
 ROOT = Path(__file__).parents[2]
 SHOWN = [
@@ -43,6 +45,12 @@ def test_table_of_templates_names_all_of_them_with_their_mode() -> None:
     assert sorted(rows) == [
         (template.name, Edictum.from_template(template.name).mode) for template in Edictum.list_templates()
     ]
+
+
+def test_every_command_and_every_check_is_documented() -> None:
+    text = (ROOT / "docs" / "command-line.md").read_text(encoding="utf-8")
+    assert [command for command in COMMANDS if f"`edictum {command}" not in text] == []
+    assert [check for check in CHECKS if f"`{check}`" not in text] == []
 
 
 def test_documentation_shows_rulesets() -> None:

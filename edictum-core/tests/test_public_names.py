@@ -51,7 +51,7 @@ NOT_LOADED = """
     asyncio concurrent.futures unittest http.client socket ssl subprocess multiprocessing argparse
     ruamel yaml jsonschema opentelemetry
     edictum.otel edictum.telemetry edictum.tool_span edictum.traced_call
-    edictum.loading edictum.merging edictum.migrate edictum.cli edictum.testing edictum.ruleset.document
+    edictum.loading edictum.merging edictum.migrate edictum.cli edictum.lint edictum.testing edictum.ruleset.document
     edictum.template_files edictum.workflow edictum.ruleset.patterns.linear
     edictum.hash_chain edictum.chain_verification
 """

@@ -11,13 +11,7 @@ from typing import Any
 
 import pytest
 from edictum import CompositionReport, Edictum, EdictumConfigError
-from edictum.ruleset.document import from_mapping
-from edictum.ruleset.reader import read_ruleset
-from edictum.ruleset.syntax import Expression, PreRule
-from edictum.ruleset.weakening import covers
 from guards import post, pre, session_rule
-from hypothesis import given
-from hypothesis import strategies as st
 from test_composition import files, layer
 
 Data = dict[str, Any]
@@ -199,58 +193,3 @@ def test_reload_with_a_weaker_layer_keeps_the_ruleset_in_force() -> None:
         asyncio.run(guard.reload(layer({**pre("r"), "locked": True}), layer(pre("r", mode="observe"))))
 
     assert guard.evaluate("x", {}).decision == "block"
-
-
-# --- conditions ----------------------------------------------------------------------------------
-
-_TEXTS = ["a", "b", "ab", "abc", ""]
-
-
-def _leaf(selector: str, names: list[str], operands: st.SearchStrategy[Any]) -> st.SearchStrategy[Data]:
-    return st.tuples(st.sampled_from(names), operands).map(lambda pair: {selector: {pair[0]: pair[1]}})
-
-
-_WORDS = st.sampled_from(_TEXTS[:4])
-_PATTERNS = st.sampled_from(["a+", "b$", "^ab"])
-_LEAVES = st.one_of(
-    _leaf("args.t", ["contains", "equals", "not_equals", "starts_with", "ends_with"], _WORDS),
-    _leaf("args.t", ["contains_any", "in", "not_in"], st.lists(_WORDS, min_size=1, max_size=3)),
-    _leaf("args.t", ["matches"], _PATTERNS),
-    _leaf("args.t", ["matches_any"], st.lists(_PATTERNS, min_size=1, max_size=2)),
-    _leaf("args.n", ["gt", "gte", "lt", "lte"], st.integers(0, 2)),
-    _leaf("args.t", ["exists"], st.booleans()),
-)
-_CONDITIONS = st.recursive(
-    _LEAVES,
-    lambda inner: st.one_of(
-        st.lists(inner, min_size=1, max_size=3).map(lambda items: {"all": items}),
-        st.lists(inner, min_size=1, max_size=3).map(lambda items: {"any": items}),
-        inner.map(lambda item: {"not": item}),
-    ),
-    max_leaves=4,
-)
-_ARGS = [{"t": text, "n": number} for text in _TEXTS for number in (0, 1, 2, 3)] + [{"n": 1}, {"t": "a"}, {}]
-
-
-def read(when: Data) -> Expression:
-    (rule,) = read_ruleset(from_mapping(layer(pre("r", when=when)))).rules
-    assert isinstance(rule, PreRule)
-    return rule.when
-
-
-@given(_CONDITIONS, st.data())
-@pytest.mark.property
-def test_condition_that_covers_another_fires_wherever_that_fires(narrower: Data, data: st.DataObject) -> None:
-    related = st.one_of(
-        _CONDITIONS,
-        _CONDITIONS.map(lambda other: {"any": [other, narrower]}),
-        _CONDITIONS.map(lambda other: {"all": [other, narrower]}),
-    )
-    wider = data.draw(related)
-    if not covers(read(wider), read(narrower)):
-        return
-    guards = [Edictum.from_bundle_dict(layer(pre("r", when=when))) for when in (wider, narrower)]
-
-    for args in _ARGS:
-        wide, narrow = (guard.evaluate("x", args).decision for guard in guards)
-        assert wide == "block" or narrow == "allow", args

@@ -8,6 +8,7 @@ import hashlib
 import logging
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from os import PathLike, fspath
 from os.path import dirname, join
 from typing import Any, Literal, NoReturn, TypeAlias
@@ -198,6 +199,54 @@ def _weakened_although_locked(item: Weakening, document: Document) -> ConfigProb
     return ConfigProblem(render(path), message, document.source or item.weakened_by, line, column)
 
 
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """
+    A ruleset file and what it says together with everything that it extends, for tools that read rulesets.
+
+    Attributes:
+        own: The file itself, with positions.
+        data: The document merged with those it extends, without ``extends``.
+        ruleset: The tree of ``data``.
+    """
+
+    own: Document
+    data: dict[str, Any]
+    ruleset: Ruleset
+
+
+def resolve_file(path: str | PathLike[str]) -> Resolved:
+    """
+    :func:`resolve_document` for a file.
+
+    Raises:
+        FileNotFoundError: The file does not exist.
+        EdictumConfigError: It is invalid, or one that it extends is.
+    """
+    return resolve_document(read_file(path), dirname(fspath(path)))
+
+
+def resolve_document(document: Document, folder: str) -> Resolved:
+    """
+    Validate a document with what it extends, without compiling it.
+
+    Names of operators and selectors are not checked, because nobody has said which are registered.
+
+    Args:
+        document: The document.
+        folder: Where the files are looked for that it extends.
+
+    Raises:
+        EdictumConfigError: It is invalid, or one that it extends is.
+    """
+    family = _family(document, _NO_RULESETS, "reject", folder)
+    trees = _read_all([member for _, member in family], None)
+    if len(family) == 1:
+        return Resolved(document, document.data, trees[0])
+    data = inherit([(member.source or name, member) for name, member in family])
+    return Resolved(document, data, read_ruleset(from_mapping(data), custom=None, composed=True))
+
+
 def _digest(family: Family) -> str:
     if len(family) == 1:
         return family[0][1].digest
@@ -254,7 +303,7 @@ def _upgraded(document: Document, legacy: Legacy) -> Document:
     return upgrade_document(document)
 
 
-def _read_all(documents: Sequence[Document], known: KnownNames) -> list[Ruleset]:
+def _read_all(documents: Sequence[Document], known: KnownNames | None) -> list[Ruleset]:
     """
     Validate each document by itself, so that every problem is found, with its place in its own file.
     """

@@ -4,8 +4,8 @@ The ``edictum`` command.
 Every command is a module of this package with ``configure(parser)`` and ``run(arguments) -> exit code``; it is
 imported when it is asked for, so that none pays for the others.
 
-Exit codes: 0 fine; 1 a call is not allowed, a case failed or a document is invalid; 2 wrong use or an internal
-error; 130 interrupted; 141 nobody reads the output any more.
+Exit codes: 0 fine; 1 a call is not allowed, a case failed, a document is invalid or likely to be mistaken, something
+differs; 2 wrong use or an internal error; 130 interrupted; 141 nobody reads the output any more.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from itertools import pairwise
 from typing import NoReturn
 
 from edictum.cli.terminal import CommandError, complain, complain_json
@@ -29,6 +30,9 @@ COMMANDS = {
     "check": "say what is decided about one call",
     "test": "try many calls, from cases with expectations or from a plain list",
     "explain": "show what each rule says about one call",
+    "diff": "say what differs between rulesets in meaning",
+    "replay": "decide the calls of a decision log again, under another ruleset",
+    "lint": "find what is valid in rulesets and still likely to be a mistake",
     "migrate": "rewrite a ruleset of the older contract vocabulary",
     "schema": "print the JSON Schema of rulesets",
     "templates": "list the shipped rulesets, or print one to copy",
@@ -92,7 +96,7 @@ def _run(words: list[str]) -> int:
     parser = _Parser(
         prog="edictum",
         description="Rules between an agent's decision to call a tool and the call.",
-        epilog="Exit codes: 0 fine, 1 not allowed, failed or invalid, 2 wrong use.",
+        epilog="Exit codes: 0 fine, 1 not allowed, failed, invalid or different, 2 wrong use.",
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="store_true", help="show the version")
@@ -124,7 +128,7 @@ def _unknown_command(word: str) -> NoReturn:
 
 
 def _report(words: list[str], error: CommandError) -> int:
-    if "--json" in words:
+    if "--json" in words or "--format=json" in words or ("--format", "json") in pairwise(words):
         complain_json(error)
     else:
         complain(error)

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from edictum.cli.terminal import CommandError
-from edictum.errors import EdictumConfigError
+from edictum.errors import ConfigProblem, EdictumConfigError
 from edictum.tool_call import Principal
 
 if TYPE_CHECKING:
@@ -38,6 +38,15 @@ def add_environment_option(parser: argparse.ArgumentParser) -> None:
     Add ``--environment``.
     """
     parser.add_argument("--environment", default="production", metavar="NAME", help="default: production")
+
+
+def add_format_options(parser: argparse.ArgumentParser) -> None:
+    """
+    Add ``--format`` and its short form ``--json``.
+    """
+    given = parser.add_mutually_exclusive_group()
+    given.add_argument("--format", choices=("text", "json", "sarif"), default="text", help="default: text")
+    given.add_argument("--json", action="store_const", const="json", dest="format", help="print JSON")
 
 
 def principal_of(arguments: argparse.Namespace) -> Principal | None:
@@ -78,10 +87,23 @@ def problem_lines(paths: Sequence[str], error: EdictumConfigError) -> list[str]:
         return [f"{paths[0]}: {error}"]
     lines = []
     for problem in error.errors:
-        path = next((known for known in paths if os.path.basename(known) == problem.file), paths[0])
+        path = path_of(problem, paths)
         place = path if problem.line is None else f"{path}:{problem.line}:{problem.column}"
         lines.append(": ".join(part for part in (place, problem.path, problem.message) if part))
     return lines
+
+
+def path_of(problem: ConfigProblem, paths: Sequence[str]) -> str:
+    """
+    The file that a problem is in: one of those given, or one beside them that they extend.
+    """
+    if problem.file is None:
+        return paths[0]
+    for path in paths:
+        if os.path.basename(path) == problem.file:
+            return path
+    beside = os.path.join(os.path.dirname(paths[0]), problem.file)
+    return beside if os.path.exists(beside) else paths[0]
 
 
 @contextmanager

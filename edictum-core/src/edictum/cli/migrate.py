@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from edictum.cli.files import replace_file
 from edictum.cli.inputs import problem_lines, reading
 from edictum.cli.terminal import CommandError, counted, note, say, say_json
 from edictum.errors import EdictumConfigError
@@ -202,7 +203,7 @@ def _write(migration: _Migration, target: str, backup: str | None) -> None:
     try:
         if backup is not None:
             _back_up(migration.before, backup)
-        _replace(real, migration.after)
+        replace_file(real, [migration.after])
     except BrokenPipeError:
         raise
     except OSError as error:
@@ -215,31 +216,6 @@ def _back_up(content: bytes, backup: str) -> None:
             stream.write(content)
     except FileExistsError:
         raise CommandError(f'the backup "{backup}" exists already; move it away first') from None
-
-
-def _replace(target: str, content: bytes) -> None:
-    from shutil import copymode
-    from tempfile import NamedTemporaryFile
-
-    folder, name = os.path.split(target)
-    with NamedTemporaryFile(dir=folder, prefix=f".{name}.", delete=False) as stream:
-        try:
-            stream.write(content)
-            stream.close()
-            if os.path.exists(target):
-                copymode(target, stream.name)
-            else:
-                os.chmod(stream.name, 0o666 & ~_umask())
-            os.replace(stream.name, target)
-        except BaseException:
-            os.unlink(stream.name)
-            raise
-
-
-def _umask() -> int:
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask
 
 
 def _show(migration: _Migration, target: str | None, backup: str | None, *, printed: bool) -> None:

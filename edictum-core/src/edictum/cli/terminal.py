@@ -47,8 +47,15 @@ def say_json(data: Any) -> None:
     """
     Print data as JSON in plain ASCII, which no terminal obeys.
     """
+    say_raw(json.dumps(data, indent=2, allow_nan=False))
+
+
+def say_raw(text: str) -> None:
+    """
+    Print JSON that is in plain ASCII already.
+    """
     # DEL is the only control character that the encoder leaves as it is.
-    _print(json.dumps(data, indent=2, allow_nan=False).replace("\x7f", "\\u007f"), sys.stdout)
+    _print(text.replace("\x7f", "\\u007f"), sys.stdout)
 
 
 def complain(error: CommandError) -> None:

@@ -5,14 +5,48 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import dataclass, field
 from typing import Any
 
-from edictum.cli.inputs import problem_lines, reading
-from edictum.cli.terminal import counted, say, say_json
+from edictum.cli.inputs import add_format_options, problem_lines, reading
+from edictum.cli.layers import compose_files, published_report, report_lines
+from edictum.cli.terminal import CommandError, counted, say, say_json
 from edictum.errors import EdictumConfigError
 
 # Published words for the types of rules, and what documents call them.
 _TYPES = {"precondition": "pre", "postcondition": "post", "session_contract": "session", "sandbox": "sandbox"}
+
+
+@dataclass(slots=True)
+class _Report:
+    """
+    What is said about one file.
+
+    Attributes:
+        file: The file as it was named.
+        counts: Rules by type.
+        disabled: How many rules are switched off.
+        error: Why it is invalid, or None.
+    """
+
+    file: str
+    counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(_TYPES.values(), 0))
+    disabled: int = 0
+    error: EdictumConfigError | None = None
+
+    @property
+    def total(self) -> int:
+        """
+        How many rules there are.
+        """
+        return sum(self.counts.values())
+
+    @property
+    def problems(self) -> list[str]:
+        """
+        What is wrong, one line each.
+        """
+        return [] if self.error is None else problem_lines([self.file], self.error)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -20,59 +54,98 @@ def configure(parser: argparse.ArgumentParser) -> None:
     Add the options.
     """
     parser.add_argument("files", nargs="+", metavar="FILE", help="ruleset, YAML or JSON")
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    add_format_options(parser)
+    parser.epilog = "Exit code 1 means that a file is invalid. Of several valid files it is shown how they compose."
 
 
 def run(arguments: argparse.Namespace) -> int:
     """
-    Validate each file by itself and show all problems.
+    Validate each file by itself and show all problems; then say what the valid ones become together.
     """
     reports = [_report(path) for path in arguments.files]
-    valid = all(report["valid"] for report in reports)
-    if arguments.json:
-        say_json({"files": [_published(report) for report in reports], "valid": valid})
+    valid = [report.file for report in reports if report.error is None]
+    if arguments.format == "sarif":
+        _show_sarif(reports)
+    elif arguments.format == "json":
+        _show_json(reports, valid)
     else:
         for report in reports:
             _show(report)
-    return 0 if valid else 1
+        if len(valid) > 1:
+            _show_composition(valid)
+    return 0 if len(valid) == len(reports) else 1
 
 
-def _report(path: str) -> dict[str, Any]:
+def _report(path: str) -> _Report:
     from edictum.guard import Edictum
 
-    report: dict[str, Any] = {"file": path, "counts": dict.fromkeys(_TYPES.values(), 0), "disabled": 0, "problems": []}
+    report = _Report(path)
     try:
         with reading(path):
             described = Edictum.from_yaml(path, audit_sink=[], telemetry=False).describe()
     except EdictumConfigError as error:
-        report["problems"] = problem_lines([path], error)
+        report.error = error
     else:
         for rule in described["rules"]:
-            report["counts"][_TYPES[rule["type"]]] += 1
-        report["disabled"] = len(described["disabled_rules"])
-    report["valid"] = not report["problems"]
+            report.counts[_TYPES[rule["type"]]] += 1
+        report.disabled = len(described["disabled_rules"])
     return report
 
 
-def _published(report: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "file": report["file"],
-        "valid": report["valid"],
-        "error": "\n".join(report["problems"]) or None,
-        "total": sum(report["counts"].values()),
-        "counts": report["counts"],
+def _compose(files: list[str]) -> Any:
+    try:
+        return compose_files(files)[2]
+    except EdictumConfigError as error:
+        message = "each file is valid, but they cannot be composed"
+        raise CommandError(message, *problem_lines(files, error), code=1) from error
+
+
+def _show_json(reports: list[_Report], valid: list[str]) -> None:
+    published: dict[str, Any] = {
+        "files": [
+            {
+                "file": report.file,
+                "valid": report.error is None,
+                "error": "\n".join(report.problems) or None,
+                "total": report.total,
+                "counts": report.counts,
+            }
+            for report in reports
+        ],
+        "valid": len(valid) == len(reports),
     }
+    if len(valid) > 1:
+        published["composed"] = published_report(_compose(valid))
+    say_json(published)
 
 
-def _show(report: dict[str, Any]) -> None:
-    path, problems = report["file"], report["problems"]
+def _show_sarif(reports: list[_Report]) -> None:
+    from edictum.cli.lint import invalid_findings
+    from edictum.cli.sarif import to_sarif
+    from edictum.lint import CHECKS
+
+    found = [
+        item for report in reports if report.error is not None for item in invalid_findings(report.file, report.error)
+    ]
+    say_json(to_sarif(found, [CHECKS["invalid-ruleset"]]))
+
+
+def _show(report: _Report) -> None:
+    problems = report.problems
     for problem in problems:
         say(problem)
     if problems:
-        say(f"{path}: invalid, {counted(len(problems), 'problem')}")
+        say(f"{report.file}: invalid, {counted(len(problems), 'problem')}")
         return
-    counts = ", ".join(f"{number} {name}" for name, number in report["counts"].items() if number)
-    line = f"{path}: valid, {counted(sum(report['counts'].values()), 'rule')}"
+    counts = ", ".join(f"{number} {name}" for name, number in report.counts.items() if number)
+    line = f"{report.file}: valid, {counted(report.total, 'rule')}"
     line += f" ({counts})" if counts else ""
-    line += f", {report['disabled']} disabled" if report["disabled"] else ""
+    line += f", {report.disabled} disabled" if report.disabled else ""
     say(line)
+
+
+def _show_composition(files: list[str]) -> None:
+    lines = list(report_lines(_compose(files)))
+    say(f"composed in this order: {'nothing changes' if not lines else ''}".rstrip())
+    for line in lines:
+        say(f"  {line}")

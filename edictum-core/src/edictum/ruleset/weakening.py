@@ -9,15 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Set
 from dataclasses import dataclass
-from typing import Any
 
 from edictum.globs import glob_matcher, is_glob
+from edictum.ruleset.coverage import Coverage, covers_tools, simplify
 from edictum.ruleset.syntax import (
-    All,
-    AnyOf,
-    Expression,
-    Leaf,
-    Not,
     PostRule,
     PreRule,
     Rule,
@@ -92,23 +87,14 @@ def _weaker(old: Rule, new: Rule) -> Iterator[str]:
 
 def _weaker_scope(old: PreRule | PostRule, new: PreRule | PostRule) -> Iterator[str]:
     yield from _weaker_tool_patterns(old.tools, new.tools)
-    if not covers(new.when, old.when):
+    if not Coverage().covers(simplify(new.when, new.tools), simplify(old.when, old.tools)):
         yield "its condition may fire for fewer calls"
 
 
 def _weaker_tool_patterns(old: tuple[str, ...], new: tuple[str, ...]) -> Iterator[str]:
     for pattern in old:
-        if not any(_covers_tools(wider, pattern) for wider in new):
+        if not covers_tools(new, [pattern]):
             yield f"it no longer concerns the tool {pattern!r}"
-
-
-def _covers_tools(wider: str, pattern: str) -> bool:
-    if wider in (pattern, "*"):
-        return True
-    if not is_glob(pattern):
-        return glob_matcher(wider)(pattern)
-    stem, star = wider[:-1], wider[-1:]
-    return star == "*" and not is_glob(stem) and pattern.startswith(stem)
 
 
 def _weaker_action(old: str, new: str) -> Iterator[str]:
@@ -178,61 +164,3 @@ def _weaker_tools(old: Rule, before: Ruleset, after: Ruleset) -> Iterator[str]:
             continue
         if any(glob_matcher(pattern)(tool) or is_glob(tool) for pattern in old.tools):
             yield f"the tool {tool!r} is {now.side_effect.value}, so its result is only warned about"
-
-
-# --- conditions ----------------------------------------------------------------------------------
-
-
-def covers(wider: Expression, narrower: Expression) -> bool:
-    """
-    Whether one condition is certain to hold wherever another does.
-
-    Says yes only where the shape of the two shows it.
-    """
-    if isinstance(narrower, AnyOf):
-        return all(covers(wider, item) for item in narrower.items)
-    if isinstance(wider, All):
-        return all(covers(item, narrower) for item in wider.items)
-    if isinstance(wider, AnyOf) and any(covers(item, narrower) for item in wider.items):
-        return True
-    if isinstance(narrower, All) and any(covers(wider, item) for item in narrower.items):
-        return True
-    if isinstance(wider, Not) and isinstance(narrower, Not):
-        return covers(narrower.item, wider.item)
-    if isinstance(wider, Leaf) and isinstance(narrower, Leaf) and wider.selector == narrower.selector:
-        return _leaf_covers(wider, narrower)
-    return False
-
-
-def _leaf_covers(wider: Leaf, narrower: Leaf) -> bool:
-    new, old = wider.operand, narrower.operand
-    pair = (wider.operator, narrower.operator)
-    if wider.operator == narrower.operator and _same(new, old):
-        return True
-    if pair in (("in", "equals"), ("in", "in")):
-        return _holds(new, [old] if pair[1] == "equals" else old)
-    if pair in (("contains_any", "contains"), ("contains_any", "contains_any"), ("contains", "contains")):
-        texts = [new] if wider.operator == "contains" else new
-        wanted = [old] if narrower.operator == "contains" else old
-        return all(any(text in item for text in texts) for item in wanted)
-    if pair in (("matches_any", "matches"), ("matches_any", "matches_any")):
-        return _holds(new, [old] if pair[1] == "matches" else old)
-    if pair == ("not_in", "not_in"):
-        return _holds(old, new)
-    if pair == ("starts_with", "starts_with"):
-        return bool(old.startswith(new))
-    if pair == ("ends_with", "ends_with"):
-        return bool(old.endswith(new))
-    if pair in (("gt", "gt"), ("gte", "gte"), ("gte", "gt")):
-        return bool(new <= old)
-    if pair in (("lt", "lt"), ("lte", "lte"), ("lte", "lt")):
-        return bool(new >= old)
-    return False
-
-
-def _holds(items: list[Any], wanted: list[Any]) -> bool:
-    return all(any(_same(item, one) for item in items) for one in wanted)
-
-
-def _same(one: Any, other: Any) -> bool:
-    return type(one) is type(other) and bool(one == other)

@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Literal
 
 from edictum.sandbox.arguments import looks_like_path
 from edictum.sandbox.shell import SimpleCommand, Unreadable, Word, parse
@@ -71,6 +72,25 @@ _RUNNING_WORDS: dict[str, re.Pattern[str]] = {
 _SAME_AS = {"gawk": "awk", "mawk": "awk", "nawk": "awk", "gfind": "find", "gsed": "sed", "gtar": "tar", "fdfind": "fd"}
 
 
+def runs_other_code(program: str) -> Literal["always", "given code", "with options"] | None:
+    """
+    How a program runs what its words or files say, as far as it is known to.
+
+    Args:
+        program: Its name or path.
+
+    Returns:
+        ``always`` for what only starts others (``xargs``), ``given code`` for shells and interpreters, ``with options``
+        for what has options for it (``find -exec``); None for any other.
+    """
+    plain = _plain_name(program)
+    if plain in RUNNERS:
+        return "always"
+    if plain in _INTERPRETERS or plain in _SHELLS:
+        return "given code"
+    return "with options" if plain in _RUNNING_WORDS else None
+
+
 class CommandList:
     """
     Which commands may run.
@@ -120,7 +140,7 @@ class CommandList:
         """
         Whether a command on the list could be told to run other code.
         """
-        return not self._strict and any(_is_runner(entry[0]) for entry in self._allowed or ())
+        return not self._strict and any(entry and runs_other_code(entry[0]) for entry in self._allowed or ())
 
     def runs_code(self, command: SimpleCommand) -> bool:
         """
@@ -166,13 +186,11 @@ def _denies(entry: tuple[str, ...], words: Sequence[str]) -> bool:
 
 
 def _plain_name(program: str) -> str:
-    plain = os.path.basename(program).lower().rstrip("0123456789.")
-    return _SAME_AS.get(plain, plain)
-
-
-def _is_runner(program: str) -> bool:
-    plain = _plain_name(program)
-    return plain in RUNNERS or plain in _INTERPRETERS or plain in _SHELLS or plain in _RUNNING_WORDS
+    """
+    The name by which a program is known, without its folder and version.
+    """
+    name = os.path.basename(program).lower().rstrip("0123456789.")
+    return _SAME_AS.get(name, name)
 
 
 def _runs_code(words: Sequence[str]) -> bool:
