@@ -20,12 +20,11 @@ from edictum.ruleset.compiler import compile_ruleset
 from edictum.ruleset.composition import CANDIDATE, MAX_ANCESTORS, CompositionReport, compose_bundles, inherit
 from edictum.ruleset.document import Document, from_mapping, read_document, read_file
 from edictum.ruleset.expressions import Names
+from edictum.ruleset.layer_check import Family, check_layers
 from edictum.ruleset.policy import Policy
-from edictum.ruleset.problems import Path, render
 from edictum.ruleset.reader import KnownNames, read_ruleset
 from edictum.ruleset.syntax import Observability, Ruleset
 from edictum.ruleset.vocabulary import MAX_RULES, METADATA_NAME
-from edictum.ruleset.weakening import Weakening, find_weakenings
 from edictum.sinks import FileAuditSink, StdoutAuditSink
 
 logger = logging.getLogger(__name__)
@@ -33,10 +32,8 @@ logger = logging.getLogger(__name__)
 Legacy: TypeAlias = Literal["reject", "upgrade"]
 Rulesets: TypeAlias = Mapping[str, str | PathLike[str] | Mapping[str, Any]]
 """Rulesets that others may extend, by name: a file, the text of a document (more than one line), or parsed data."""
-Family: TypeAlias = list[tuple[str, Document]]
 
 _NO_RULESETS: Rulesets = {}
-_NO_LIMIT = 10**9  # each document was held to its own limit when it was read
 _NAME = re.compile(METADATA_NAME)
 _ENDINGS = (".yaml", ".yml", ".json")
 
@@ -128,7 +125,7 @@ def compile_layers(
         most = max(document.max_rules for document in documents)
         whole = from_mapping(composed.bundle, digest=digest, max_rules=most)
         ruleset = read_ruleset(whole, custom=known, composed=True)
-        report.weakened = _weakenings(families, layers, labels, known)
+        report.weakened = check_layers(families, layers, labels, known)
     try:
         return compile_ruleset(ruleset, names, redaction, version=digest, source=source), report
     except EdictumConfigError as error:
@@ -150,53 +147,6 @@ def _placed(problem: ConfigProblem, rule_id: str, documents: Sequence[Document])
             line, column = document.locate(("rules", number))
             return ConfigProblem(f"rules[{number}]", problem.message, document.source, line, column)
     return problem
-
-
-def _weakenings(
-    families: Sequence[Family], layers: Sequence[Mapping[str, Any]], labels: Sequence[str], known: KnownNames
-) -> list[Weakening]:
-    """
-    What became weaker from parent to child, and from layer to layer.
-
-    Raises:
-        EdictumConfigError: A locked rule did.
-    """
-    found: list[Weakening] = []
-    problems: list[ConfigProblem] = []
-    locked: set[str] = set()
-
-    def compare(before: Ruleset | None, data: Mapping[str, Any], label: str, document: Document) -> Ruleset:
-        after = read_ruleset(from_mapping(data, max_rules=_NO_LIMIT), custom=known, composed=True)
-        if before is not None:
-            weaker = list(find_weakenings(before, after, label, locked))
-            found.extend(weaker)
-            problems.extend(_weakened_although_locked(item, document) for item in weaker if item.locked)
-        locked.update(rule.id for rule in after.rules if rule.locked)
-        return after
-
-    for family, label in zip(families, labels, strict=True):
-        ruleset = None
-        if family is not families[0] and family[-1][1].data.get("observe_alongside"):
-            continue  # it only watches, so it weakens nothing
-        for depth, (name, document) in enumerate(family, start=1):
-            chain = inherit([(doc.source or name, doc) for name, doc in family[:depth]])
-            ruleset = compare(ruleset, chain, name or label, document)
-    ruleset = None
-    for depth, (family, label) in enumerate(zip(families, labels, strict=True), start=1):
-        merged = compose_bundles(*zip(layers[:depth], labels[:depth], strict=True)).bundle
-        ruleset = compare(ruleset, merged, label, family[-1][1])
-    if problems:
-        raise EdictumConfigError.from_problems(problems)
-    return found
-
-
-def _weakened_although_locked(item: Weakening, document: Document) -> ConfigProblem:
-    rules = document.data.get("rules", [])
-    place = next((place for place, rule in enumerate(rules) if rule["id"] == item.rule_id), None)
-    path: Path = ("rules", place) if place is not None else ("defaults", "mode") if "observes" in item.how else ()
-    message = f"the rule {item.rule_id!r} is locked, and would become weaker: {item.how}; keep it as strict as it was"
-    line, column = document.locate(path)
-    return ConfigProblem(render(path), message, document.source or item.weakened_by, line, column)
 
 
 @dataclass(frozen=True, slots=True)
