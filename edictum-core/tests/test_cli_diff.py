@@ -246,6 +246,7 @@ def test_diff_three_layers_shows_the_composition(
     assert main(["diff", base, team, candidate]) == 1
     assert text_of(capsys) == [
         f"~ no-secrets: that of {base} is replaced by that of {team}",
+        f"! no-secrets: weaker by {team}: its condition may fire for fewer calls",
         f"+ no-push: added by {team}",
         f"o no-secrets: that of {candidate} only observes, beside that of {team}",
         f"o no-push: that of {candidate} only observes, beside that of {team}",
@@ -282,12 +283,15 @@ def test_validate_several_files_shows_how_they_compose(
         ],
         "added": [{"rule_id": "no-push", "added_by": team}],
         "tools": [],
+        "weakened": [{"rule_id": "no-secrets", "weakened_by": team, "how": "its condition may fire for fewer calls"}],
+        "disabled": [],
         "modes": [],
     }
     assert main(["validate", base, team]) == 0
     assert text_of(capsys)[2:] == [
         "composed in this order:",
         f"  ~ no-secrets: that of {base} is replaced by that of {team}",
+        f"  ! no-secrets: weaker by {team}: its condition may fire for fewer calls",
         f"  + no-push: added by {team}",
     ]
 
@@ -314,3 +318,14 @@ def test_validate_files_that_cannot_be_composed_are_not_fine(
     captured = capsys.readouterr()
     assert "each file is valid, but they cannot be composed" in captured.err
     assert "2002 items" in captured.err
+
+
+def test_layers_that_weaken_a_locked_rule_are_refused(
+    base: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    locked = write(tmp_path / "locked.yaml", BASE.replace("type: pre", "type: pre\n    locked: true", 1))
+    silent = write(tmp_path / "silent.yaml", BASE.replace("mode: enforce", "mode: observe", 1))
+    for command in (["validate", locked, silent], ["diff", locked, silent, silent], ["check", locked, silent]):
+        options = ["--tool", "x", "--args", "{}"] if command[0] == "check" else []
+        assert main([*command, *options]) in (1, 2)
+        assert "is locked" in capsys.readouterr().err

@@ -158,11 +158,13 @@ class Resolved:
         own: The file itself, with positions.
         data: The document merged with those it extends, without ``extends``.
         ruleset: The tree of ``data``.
+        family: The file and what it extends.
     """
 
     own: Document
     data: dict[str, Any]
     ruleset: Ruleset
+    family: Family
 
 
 def resolve_file(path: str | PathLike[str]) -> Resolved:
@@ -192,9 +194,9 @@ def resolve_document(document: Document, folder: str) -> Resolved:
     family = _family(document, _NO_RULESETS, "reject", folder)
     trees = _read_all([member for _, member in family], None)
     if len(family) == 1:
-        return Resolved(document, document.data, trees[0])
+        return Resolved(document, document.data, trees[0], family)
     data = inherit([(member.source or name, member) for name, member in family])
-    return Resolved(document, data, read_ruleset(from_mapping(data), custom=None, composed=True))
+    return Resolved(document, data, read_ruleset(from_mapping(data), custom=None, composed=True), family)
 
 
 def _digest(family: Family) -> str:

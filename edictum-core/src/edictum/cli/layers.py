@@ -19,16 +19,19 @@ def compose_files(paths: Sequence[str]) -> tuple[list[dict[str, Any]], dict[str,
         The documents, the composed document, and what happened.
 
     Raises:
-        EdictumConfigError: A file is invalid, or they are too many rules together.
+        EdictumConfigError: A file is invalid, a locked rule becomes weaker, or they are too many rules together.
     """
     from edictum.loading import resolve_file
     from edictum.ruleset.composition import compose_bundles
     from edictum.ruleset.document import from_mapping
+    from edictum.ruleset.layer_check import check_layers
     from edictum.ruleset.reader import read_ruleset
 
-    documents = [resolve_file(path).data for path in paths]
+    resolved = [resolve_file(path) for path in paths]
+    documents = [one.data for one in resolved]
     composed = compose_bundles(*zip(documents, paths, strict=True))
     read_ruleset(from_mapping(composed.bundle), custom=None, composed=True)
+    composed.report.weakened = check_layers([one.family for one in resolved], documents, paths, None)
     return documents, composed.bundle, composed.report
 
 
@@ -51,6 +54,10 @@ def published_report(report: CompositionReport) -> dict[str, Any]:
         ],
         "added": [{"rule_id": rule_id, "added_by": label} for rule_id, label in report.added_rules],
         "tools": [{"tool": tool, "overridden_by": label} for tool, label in report.tool_overrides],
+        "weakened": [
+            {"rule_id": item.rule_id, "weakened_by": item.weakened_by, "how": item.how} for item in report.weakened
+        ],
+        "disabled": [{"rule_id": rule_id, "disabled_by": label} for rule_id, label in report.disabled_rules],
         "modes": [{"old": old, "new": new, "changed_by": label} for old, new, label in report.mode_changes],
     }
 
@@ -65,6 +72,8 @@ def report_lines(report: CompositionReport) -> Iterator[str]:
         yield f"~ tool {tool}: redefined by {label}"
     for item in report.overridden_rules:
         yield f"~ {item.rule_id}: that of {item.original_source} is replaced by that of {item.overridden_by}"
+    for weakening in report.weakened:
+        yield f"! {weakening.rule_id}: weaker by {weakening.weakened_by}: {weakening.how}"
     for rule_id, label in report.added_rules:
         yield f"+ {rule_id}: added by {label}"
     for observed in report.observe_rules:

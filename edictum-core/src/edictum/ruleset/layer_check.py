@@ -22,7 +22,7 @@ _NO_LIMIT = 10**9  # each document was held to its own limit when it was read
 
 
 def check_layers(
-    families: Sequence[Family], layers: Sequence[Mapping[str, Any]], labels: Sequence[str], known: KnownNames
+    families: Sequence[Family], layers: Sequence[Mapping[str, Any]], labels: Sequence[str], known: KnownNames | None
 ) -> list[Weakening]:
     """
     Find what became weaker from parent to child, and from layer to layer.
@@ -31,7 +31,7 @@ def check_layers(
         families: For each layer, from the first to the last: documents by name, the oldest parent first.
         layers: The same, each merged with what it extends.
         labels: What to call the layers.
-        known: Registered names of operators and selectors.
+        known: Registered names of operators and selectors; None when they are not to be checked.
 
     Raises:
         EdictumConfigError: A locked rule became weaker.
