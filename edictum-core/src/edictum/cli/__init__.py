@@ -31,6 +31,7 @@ COMMANDS = {
     "explain": "show what each rule says about one call",
     "migrate": "rewrite a ruleset of the older contract vocabulary",
     "schema": "print the JSON Schema of rulesets",
+    "gate": "check the tool calls of coding assistants, through their hooks",
 }
 _HOOK = ["gate", "check"]
 
