@@ -5,7 +5,8 @@ Every command is a module of this package with ``configure(parser)`` and ``run(a
 imported when it is asked for, so that none pays for the others.
 
 Exit codes: 0 fine; 1 a call is not allowed, a case failed, a document is invalid or likely to be mistaken, something
-differs; 2 wrong use or an internal error; 130 interrupted; 141 nobody reads the output any more.
+differs; 2 wrong use or an internal error; 130 interrupted; 141 nobody reads the output any more.  ``gate check`` has
+those of the assistant that asks.
 """
 
 from __future__ import annotations
@@ -37,7 +38,9 @@ COMMANDS = {
     "schema": "print the JSON Schema of rulesets",
     "templates": "list the shipped rulesets, or print one to copy",
     "audit": "check the hash chain of a decision log",
+    "gate": "check the tool calls of coding assistants, through their hooks",
 }
+_HOOK = ["gate", "check"]
 
 
 class _Parser(argparse.ArgumentParser):
@@ -60,6 +63,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code.
     """
     words = list(sys.argv[1:] if argv is None else argv)
+    if words[:2] == _HOOK and not {"-h", "--help"}.intersection(words):
+        return _run_hook(words[2:])
     try:
         return _guarded(words)
     except KeyboardInterrupt:
@@ -67,6 +72,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         _discard_output()
         return BROKEN_PIPE
+
+
+def _run_hook(words: list[str]) -> int:
+    """
+    Run a hook, of which no failure may look to the assistant as if the tool might run.
+    """
+    try:
+        from edictum.gate.check import run_hook
+
+        return run_hook(words)
+    except BaseException:
+        os.write(2, b"Edictum could not check this call, so it is blocked. See: edictum gate status\n")
+        return USAGE_ERROR
 
 
 def _guarded(words: list[str]) -> int:
