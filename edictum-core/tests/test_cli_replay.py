@@ -510,6 +510,18 @@ def test_replay_output_that_cannot_be_written_is_an_error(folder: Path, capsys: 
     assert f'error: cannot write "{path}"' in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("name", ["log.jsonl", "rules.json", os.path.join(".", "link")])
+def test_replay_output_overwrites_nothing_that_it_reads(
+    name: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log(event("call_allowed"))
+    os.symlink("log.jsonl", "link")
+    before = [Path(path).read_bytes() for path in ("log.jsonl", "rules.json")]
+    assert main(["replay", "rules.json", "--audit-log", "log.jsonl", "--output", name]) == 2
+    assert "choose another one" in capsys.readouterr().err
+    assert [Path(path).read_bytes() for path in ("log.jsonl", "rules.json")] == before
+
+
 def test_replay_names_from_the_log_do_not_reach_the_terminal_raw(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
