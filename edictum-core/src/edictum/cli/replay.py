@@ -7,7 +7,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from tempfile import SpooledTemporaryFile
@@ -48,6 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
     from edictum.cli.rejudge import Rejudge
     from edictum.loading import resolve_file
 
+    _refuse_to_overwrite(arguments.output, (arguments.ruleset, arguments.audit_log))
     guard = load_guard(arguments.ruleset)
     judge = Rejudge(guard, resolve_file(arguments.ruleset).ruleset)
     reader = LogReader(arguments.audit_log)
@@ -79,6 +80,11 @@ def run(arguments: argparse.Namespace) -> int:
         else:
             _show(totals, reader, head["not_replayed"])
     return 1 if totals.changes or (arguments.strict and totals.uncertain) else 0
+
+
+def _refuse_to_overwrite(output: str | None, inputs: Iterable[str]) -> None:
+    if output is not None and os.path.realpath(output) in map(os.path.realpath, inputs):
+        raise CommandError(f'the output "{output}" is one of the files that are read; choose another one')
 
 
 @dataclass(slots=True)

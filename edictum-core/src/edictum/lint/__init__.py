@@ -9,6 +9,7 @@ The modules, each of which uses only those above it:
 * ``report``: findings, their places, and the comments that suppress them;
 * ``patterns``: what is wrong with a regular expression;
 * ``coverage``: which calls a condition or a tool pattern takes from another one;
+* ``subject``: the ruleset in the form that the checks share;
 * ``conditions``: what is wrong inside the condition of one rule;
 * ``reach``: rules and limits that others leave nothing to do; ``effects``: keys and rules without effect;
 * ``linting``: all checks on one file.

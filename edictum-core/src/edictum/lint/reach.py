@@ -21,7 +21,7 @@ def check_reach(subject: Subject, findings: Findings) -> None:
     """
     if not subject.ruleset.observe_alongside:  # candidates are all judged, whatever the others say
         _check_rules(subject, findings)
-    _check_limits(subject, findings)
+        _check_limits(subject, findings)
 
 
 # --- rules ----------------------------------------------------------------------------------------

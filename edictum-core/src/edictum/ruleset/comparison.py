@@ -255,18 +255,18 @@ def _without(items: Sequence[Any], others: Sequence[Any]) -> list[Any]:
     """
     The items that are not among the others, each once.
     """
-    found: list[Any] = []
-    for item in items:
-        if not any(same(item, other) for other in (*others, *found)):
-            found.append(item)
-    return found
+    known = {_key(item) for item in others}
+    return [item for key, item in {_key(item): item for item in items}.items() if key not in known]
 
 
 def _list_changes(old: list[Any], new: list[Any], path: Path) -> Iterator[Change]:
     """
     Changes of a list whose order counts; an item that was inserted does not change those behind it.
     """
-    matcher = SequenceMatcher(None, [_key(item) for item in old], [_key(item) for item in new], autojunk=False)
+    old_keys, new_keys = ([_key(item) for item in items] for items in (old, new))
+    if old_keys == new_keys:
+        return
+    matcher = SequenceMatcher(None, old_keys, new_keys, autojunk=False)
     for what, start, end, new_start, new_end in matcher.get_opcodes():
         if what == "replace" and end - start == new_end - new_start:
             for place in range(start, end):
