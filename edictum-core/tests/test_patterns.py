@@ -120,6 +120,7 @@ UNREADABLE = [
     "(" * 3000 + ")" * 3000,
     "a{99999999999}",
 ]
+_EMAIL = r"\b[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+\.[A-Za-z]{2,}\b"
 RISKY_AND_IRREGULAR = {  # with the part that is risky, and the one that keeps the linear engine from it
     r"^(?=(?:a|b|ab)*$)c": ("(?:a|b|ab)*", "(?=(?:a|b|ab)*$)"),
     r"(?=.*(?=.*a))x": (".*, .*", "(?=.*(?=.*a))"),
@@ -341,7 +342,16 @@ def test_found_long_text_is_judged_at_its_places_as_long_as_the_time_allows(sour
 def test_found_long_text_where_one_place_alone_can_be_too_much_raises(source: str) -> None:
     """Nothing bounds the work: it is quadratic at one place, or the places are not known."""
     with pytest.raises(TextTooLong):
-        admit(source).found("-" * (IRREGULAR_MATCH_CHARS + 1))
+        admit(source).found("-" * (IRREGULAR_MATCH_CHARS + 1) + "foo")
+
+
+@pytest.mark.parametrize("source", [r"foo[ab]*[ab]*(?=c)", "foo.*bar", "^(a+)+foo$", _EMAIL])
+def test_found_long_text_without_the_fixed_text_of_a_match_needs_no_time(source: str) -> None:
+    budget = TimeBudget()
+    budget._call_left = 0
+    assert not admit(source).found("-" * MAX_MATCH_CHARS, budget)
+    with pytest.raises(RuleTimeoutError):
+        admit(source).found("- foo @" * 1_000, budget)
 
 
 def test_found_text_beyond_the_largest_limit_raises_though_no_match_can_begin() -> None:
@@ -375,8 +385,6 @@ def test_admit_irregular_pattern_too_large_to_be_judged_is_refused() -> None:
 
 
 # --- patterns with a border -------------------------------------------------------------------------
-
-_EMAIL = r"\b[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+\.[A-Za-z]{2,}\b"
 
 
 @pytest.mark.parametrize(

@@ -63,18 +63,19 @@ def choose_finder(
         time budget is spent; without one it has a budget of its own.
     """
     literals = Literals(tree)
+    border = _cheap_border(tree, literals)
+    best = literals.best()
+    wanted = best[0] if best else border[0] if border else ""
     if linear is not None:
-        best = literals.best()
-        beyond = _search_linearly(linear, best[0] if best else "")
+        beyond = _search_linearly(linear)
         if not limit:
-            return _find_linearly(beyond)
+            return _find_linearly(beyond, wanted)
     else:
         placed = literals.placed() if risk.linear_at_place else None
         beyond = _search_places(compiled, *placed) if placed else _too_long(limit)
-    border = _cheap_border(tree, literals)
     standard = partial(_find_between, compiled, *border, limit * limit) if border else _chosen(tree, compiled, literals)
     careful = standard(MAX_MATCH_CHARS if border else limit, beyond)
-    return standard(min(limit, risk.reach(_UNMEASURED_UNITS)), _in_time(careful))
+    return standard(min(limit, risk.reach(_UNMEASURED_UNITS)), _in_time(careful, wanted))
 
 
 def _cheap_border(tree: Any, literals: Literals) -> tuple[str, re.Pattern[str]] | None:
@@ -109,11 +110,17 @@ def _chosen(tree: Any, compiled: re.Pattern[str], literals: Literals) -> Callabl
     return partial(_find_at_text, compiled, text, offset)
 
 
-def _in_time(look: Look) -> Look:
+def _in_time(look: Look, wanted: str) -> Look:
     """
-    Begin to measure the time that a look takes.
+    Look for a pattern whose matches all hold a fixed text; begin to measure the time where that text is present.
     """
-    return lambda text, budget=None: (budget or TimeBudget()).run(look, text)
+
+    def found(text: str, budget: TimeBudget | None = None) -> bool:
+        if wanted not in text and len(text) <= MAX_MATCH_CHARS:
+            return False
+        return (budget or TimeBudget()).run(look, text)
+
+    return found
 
 
 # --- texts beyond the limit of the standard engine --------------------------------------------------
@@ -126,18 +133,22 @@ def _too_long(limit: int) -> Callable[..., NoReturn]:
     return beyond
 
 
-def _search_linearly(linear: Callable[[], LinearPattern], wanted: str) -> Look:
+def _search_linearly(linear: Callable[[], LinearPattern]) -> Look:
     def beyond(text: str, check: Deadline | None = None) -> bool:
         if len(text) > MAX_MATCH_CHARS:
             raise TextTooLong(len(text), MAX_MATCH_CHARS)
-        return wanted in text and linear().found(text, check)
+        return linear().found(text, check)
 
     return beyond
 
 
-def _find_linearly(look: Look) -> Look:
-    measured = _in_time(look)
-    return lambda text, budget=None: look(text) if len(text) <= _UNMEASURED_LINEAR else measured(text, budget)
+def _find_linearly(look: Look, wanted: str) -> Look:
+    measured = _in_time(look, wanted)
+
+    def found(text: str, budget: TimeBudget | None = None) -> bool:
+        return wanted in text and look(text) if len(text) <= _UNMEASURED_LINEAR else measured(text, budget)
+
+    return found
 
 
 def _search_places(compiled: re.Pattern[str], wanted: str, offset: int) -> Look:
