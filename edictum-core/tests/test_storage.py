@@ -10,7 +10,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 import pytest
-from backends import PlainBackend, at_once
+from backends import PlainBackend
 from edictum import (
     Edictum,
     EdictumDenied,
@@ -21,7 +21,9 @@ from edictum import (
     StorageBackend,
 )
 from edictum.storage import Change, immediate, reserving
-from guards import Approvals, ask, granted, guard_of, run
+from edictum.testing import AutoApprovalBackend
+from edictum.testing.running import at_once
+from guards import ask, granted, guard_of, run
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -280,7 +282,7 @@ def test_reserved_place_of_a_call_blocked_later_is_given_back() -> None:
 
     guard = guard_of(
         ask(when={"args.x": {"exists": True}}),
-        approval_backend=Approvals(granted(), meanwhile=meanwhile),
+        approval_backend=AutoApprovalBackend(granted(), meanwhile=meanwhile),
         limits=OperationLimits(max_tool_calls=1),
     )
     with pytest.raises(EdictumDenied):
