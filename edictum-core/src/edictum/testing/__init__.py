@@ -7,6 +7,8 @@ module                         what
 :mod:`edictum.testing.approval`    approvals that answer from a script
 :mod:`edictum.testing.clocks`      clocks that a test sets, or that are broken
 :mod:`edictum.testing.faults`      storage backends, sinks and approval backends that fail on purpose
+:mod:`edictum.testing.strategies`  generators of rulesets and calls for hypothesis (extra ``testing``)
+:mod:`edictum.testing.suites`      the tests that a storage backend, sink or approval backend must pass
 :mod:`edictum.testing.running`     coroutines at once, within a time limit, and in several threads
 :mod:`edictum.testing.conformance` ``python -m edictum.testing.conformance`` runs the shared fixtures
 =============================  ==========================================================================
@@ -22,8 +24,11 @@ if typing.TYPE_CHECKING:
     from edictum.testing.approval import AutoApprovalBackend, ScriptedApprovalBackend
     from edictum.testing.clocks import BrokenClock, ManualClock
     from edictum.testing.faults import Faults, FaultyApprovalBackend, FaultyAuditSink, FaultyStorageBackend
+    from edictum.testing.suites import ApprovalBackendSuite, AuditSinkSuite, StorageBackendSuite
 
 __all__ = [
+    "ApprovalBackendSuite",
+    "AuditSinkSuite",
     "AutoApprovalBackend",
     "BrokenClock",
     "Faults",
@@ -32,9 +37,12 @@ __all__ = [
     "FaultyStorageBackend",
     "ManualClock",
     "ScriptedApprovalBackend",
+    "StorageBackendSuite",
 ]
 
 _ON_DEMAND = {
+    "ApprovalBackendSuite": "suites",
+    "AuditSinkSuite": "suites",
     "AutoApprovalBackend": "approval",
     "BrokenClock": "clocks",
     "Faults": "faults",
@@ -43,6 +51,7 @@ _ON_DEMAND = {
     "FaultyStorageBackend": "faults",
     "ManualClock": "clocks",
     "ScriptedApprovalBackend": "approval",
+    "StorageBackendSuite": "suites",
 }
 
 
