@@ -1,16 +1,13 @@
 """
-A storage backend as third parties write it, and ways to use one without an event loop and from many threads.
+A storage backend as third parties write it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
 
-T = TypeVar("T")
+from edictum.storage import parse_counter
 
 
 class PlainBackend:
@@ -41,8 +38,8 @@ class PlainBackend:
     async def increment(self, key: str, amount: float = 1) -> float:
         await self.step()
         with self._lock:
-            value = float(self.data.get(key, "0")) + amount
-            self.data[key] = str(int(value)) if value.is_integer() else repr(value)
+            value = parse_counter(key, self.data.get(key)) + amount
+            self.data[key] = str(int(value)) if value == int(value) else repr(value)
             return value
 
     async def step(self) -> None:
@@ -51,30 +48,3 @@ class PlainBackend:
         """
         if self._yields:
             await asyncio.sleep(0)
-
-
-def at_once(coroutine: Coroutine[Any, Any, T]) -> T:
-    """
-    The result of a coroutine that never waits, without an event loop.
-    """
-    try:
-        coroutine.send(None)
-    except StopIteration as end:
-        result: T = end.value
-        return result
-    coroutine.close()
-    raise AssertionError("the coroutine waited")
-
-
-def in_threads(number: int, work: Callable[[], T]) -> list[T]:
-    """
-    What the same work gives in so many threads that begin together.
-    """
-    barrier = threading.Barrier(number)
-
-    def begin() -> T:
-        barrier.wait(60)
-        return work()
-
-    with ThreadPoolExecutor(number) as pool:
-        return [future.result(60) for future in [pool.submit(begin) for _ in range(number)]]

@@ -1,8 +1,5 @@
 """
-Rulesets and calls that meet: builders for single rules, and generators whose rules often fire.
-
-The alphabets are small on purpose.  A rule on one of three keys with one of a dozen values hits a call made of the same
-keys and values often enough that every branch of a decision is taken.
+Rulesets and calls that meet: builders for single rules, and generators for the comparison with :mod:`reference`.
 """
 
 from __future__ import annotations
@@ -10,6 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from edictum import Edictum, Principal
+from edictum.testing.strategies import rulesets, tool_calls, variables
 from hypothesis import strategies as st
 from reference import NO_OUTPUT, Call
 from reference_session import Options
@@ -71,155 +69,58 @@ def fields_of(call: Call) -> Data:
 
 # --- generators ----------------------------------------------------------------------------------
 
-KEYS = st.sampled_from(["a", "b"])
-TOOLS = st.sampled_from(["t", "t", "u"])
-TOOL_PATTERNS = st.sampled_from(["*", "*", "*", "t", "t*", "?", "[tv]", "u", "T"])
-WORDS = st.sampled_from(["x", "xy", "yx", "1", "true", "X", ""])
-NUMBERS = st.sampled_from([1, 0, -1, 2, 1.0, 1.5])
-SCALARS = st.one_of(WORDS, WORDS, NUMBERS, st.booleans(), st.none())
-INNER = st.dictionaries(KEYS, SCALARS, max_size=2)
-VALUES = st.one_of(
-    WORDS,
-    WORDS,
-    NUMBERS,
-    SCALARS,
-    st.lists(SCALARS, max_size=2),
-    INNER,
-    st.one_of(INNER.map(lambda inner: {"b": inner}), st.tuples(SCALARS), st.just(float("nan"))),
-)
-VARIABLES = st.sampled_from(["1", "01", "true", "TRUE", "x", "xy", "1.5", "nan", "inf", "", "-1"])
-PATTERNS = st.sampled_from(["x", "^x", "x$", r"\d", "(?i)X", "x|1", "^$", ":1"])
-_LISTED = st.lists(SCALARS, max_size=2)
-OPERANDS: dict[str, st.SearchStrategy[Any]] = {
-    "exists": st.booleans(),
-    "equals": st.one_of(SCALARS, _LISTED, INNER),
-    "not_equals": st.one_of(SCALARS, _LISTED),
-    "in": st.lists(SCALARS, min_size=1, max_size=3),
-    "not_in": st.lists(SCALARS | _LISTED, min_size=1, max_size=3),
-    "contains": WORDS,
-    "contains_any": st.lists(WORDS, min_size=1, max_size=3),
-    "starts_with": WORDS,
-    "ends_with": WORDS,
-    "matches": PATTERNS,
-    "matches_any": st.lists(PATTERNS, min_size=1, max_size=2),
-    "gt": NUMBERS,
-    "gte": NUMBERS,
-    "lt": NUMBERS,
-    "lte": NUMBERS,
-}
-OPERATORS = st.sampled_from(sorted(OPERANDS))
-_BEFORE_CALL = [
-    *["args.a", "args.b"] * 4,
-    *["args.a.b", "args.a.b.a", "environment", "tool.name", "principal.role", "principal.user_id"],
-    *["principal.claims.a", "principal.claims.a.b", "env.A", "env.B", "env.A", "metadata.a", "metadata.b.a"],
-]
-_AFTER_CALL = ["output.text", "output.text", "result.a", "result.b", "result.a.b", "result.output", "result.value"]
-SELECTORS = {
-    "pre": st.sampled_from(_BEFORE_CALL),
-    "post": st.sampled_from([*_BEFORE_CALL[6:], *_AFTER_CALL * 3]),
-}
-SHAPES = st.sampled_from(["leaf", "leaf", "leaf", "all", "any", "not"])
+
+@st.composite
+def documents(draw: st.DrawFn) -> Data:
+    """
+    A ruleset as the reference reads it: messages without placeholders and secrets, both words for a timeout.
+    """
+    document = draw(rulesets())
+    effect = draw(st.booleans())
+    for rule in document["rules"]:
+        rule["then"]["message"] = f"says {rule['id']}"
+        if effect and "timeout_action" in rule["then"]:
+            rule["then"]["timeout_effect"] = rule["then"].pop("timeout_action")
+    return document
 
 
 @st.composite
-def expressions(draw: st.DrawFn, kind: str, depth: int = 0) -> Data:
+def calls(draw: st.DrawFn, document: Data, env: dict[str, str] | None = None) -> Call:
     """
-    A ``when`` for a pre or post rule, at most three levels deep.
+    A call made for a ruleset.
     """
-    shape = draw(SHAPES) if depth < 2 else "leaf"
-    if shape == "leaf":
-        operator = draw(OPERATORS)
-        return {draw(SELECTORS[kind]): {operator: draw(OPERANDS[operator])}}
-    if shape == "not":
-        return {"not": draw(expressions(kind, depth + 1))}
-    return {shape: [draw(expressions(kind, depth + 1)) for _ in range(draw(st.integers(1, 3)))]}
-
-
-_SELDOM = st.sampled_from([False] * 5 + [True])
-_MODES = st.sampled_from(["enforce", "enforce", "observe"])
-_WAYS = st.sampled_from(["timeout_action", "timeout_effect"])
-_ENDS = st.sampled_from(["block", "allow", "allow"])
-_ACTIONS = {"pre": st.sampled_from(["block", "ask", "ask"]), "post": st.sampled_from(["warn", "redact", "block"])}
-_LIMITS = {
-    "max_tool_calls": st.integers(1, 4),
-    "max_attempts": st.integers(2, 9),
-    "max_calls_per_tool": st.dictionaries(TOOL_PATTERNS, st.integers(1, 4), min_size=1, max_size=2),
-}
-_LIMIT_NAMES = st.lists(st.sampled_from(sorted(_LIMITS)), min_size=1, max_size=2)
-
-
-@st.composite
-def rules(draw: st.DrawFn, kind: str, rule_id: str) -> Data:
-    """
-    One rule of a type.
-    """
-    rule: Data = {"id": rule_id, "type": kind}
-    if draw(_SELDOM):
-        rule["enabled"] = draw(st.booleans())
-    if draw(st.booleans()):
-        rule["mode"] = draw(_MODES)
-    if kind == "session":
-        rule["limits"] = {name: draw(_LIMITS[name]) for name in draw(_LIMIT_NAMES)}
-        return {**rule, "then": {"action": "block", "message": "limit"}}
-    if draw(_SELDOM):
-        rule["tools"] = draw(st.lists(TOOL_PATTERNS, min_size=1, max_size=2))
-    else:
-        rule["tool"] = draw(TOOL_PATTERNS)
-    then = rule["then"] = {"action": draw(_ACTIONS[kind]), "message": f"says {rule_id}"}
-    if then["action"] == "ask":
-        if draw(st.booleans()):
-            then["timeout"] = draw(st.integers(1, 9))
-        if draw(st.booleans()):
-            then[draw(_WAYS)] = draw(_ENDS)
-    rule["when"] = draw(expressions(kind))
-    return rule
-
-
-_KINDS = st.lists(st.sampled_from(["pre", "pre", "pre", "post", "session"]), min_size=1, max_size=5)
-_DEFAULT_MODES = st.sampled_from(["enforce"] * 4 + ["observe"])
-
-
-@st.composite
-def rulesets(draw: st.DrawFn) -> Data:
-    """
-    A document of up to five rules, most of them pre rules.
-    """
-    found = [draw(rules(kind, f"rule-{number}")) for number, kind in enumerate(draw(_KINDS))]
-    return ruleset(*found, mode=draw(_DEFAULT_MODES))
-
-
-_ARGS = st.fixed_dictionaries({"a": VALUES}, optional={"b": VALUES})
-_PRINCIPALS = st.fixed_dictionaries(
-    {"role": WORDS}, optional={"user_id": WORDS, "claims": st.dictionaries(KEYS, VALUES, max_size=2)}
-)
-_METADATA = st.dictionaries(KEYS, VALUES, max_size=2)
-_ENVIRONMENTS = st.sampled_from(["production", "x"])
-_FIELDS = st.dictionaries(st.sampled_from(["a", "b", "output", "value"]), VALUES, max_size=3)
-OUTPUTS = st.one_of(WORDS, _FIELDS, _FIELDS, VALUES, WORDS.map(str.encode))
-ENVIRONS = st.fixed_dictionaries({"A": VARIABLES}, optional={"B": VARIABLES})
-
-
-@st.composite
-def calls(draw: st.DrawFn, env: dict[str, str] | None = None) -> Call:
-    """
-    A call made of the same keys and values as the rules.
-    """
+    call = draw(tool_calls(document))
     return Call(
-        tool=draw(TOOLS),
-        args=draw(_ARGS),
-        principal=draw(_PRINCIPALS) if draw(st.booleans()) else None,
-        environment=draw(_ENVIRONMENTS),
-        metadata=draw(_METADATA),
-        env=draw(ENVIRONS) if env is None else env,
-        output=draw(OUTPUTS),
+        tool=call.tool_name,
+        args=call.args,
+        principal=None if call.principal is None else call.principal.to_dict(),
+        environment=call.environment,
+        metadata=call.metadata,
+        env=draw(variables(document)) if env is None else env,
+        output=call.output,
     )
 
 
+@st.composite
+def meetings(draw: st.DrawFn) -> tuple[Data, Call]:
+    """
+    A ruleset and a call made for it.
+    """
+    document = draw(documents())
+    return document, draw(calls(document))
+
+
+_PATTERNS = st.sampled_from(["*", "*", "read_file", "read_*", "????_file", "[tv]", "Bash", "bash"])
+_LIMITS = {
+    # Limits of a guard may be 0, those of a rule not.
+    "max_tool_calls": st.integers(0, 9),
+    "max_attempts": st.integers(2, 9),
+    "max_calls_per_tool": st.dictionaries(_PATTERNS, st.integers(1, 4), min_size=1, max_size=2),
+}
 OPTIONS = st.builds(
     Options,
     mode=st.sampled_from([None, None, None, "enforce", "observe"]),
-    # Limits of a guard may be 0, those of a rule not.
-    limits=st.none() | st.none() | st.fixed_dictionaries({**_LIMITS, "max_tool_calls": st.integers(0, 9)}),
+    limits=st.none() | st.none() | st.fixed_dictionaries(_LIMITS),
     approval=st.sampled_from(["approved", "approved", "timeout", "denied", None]),
 )
 
@@ -229,6 +130,7 @@ def scenarios(draw: st.DrawFn) -> tuple[Data, Options, list[Call]]:
     """
     A guard and up to six calls in one session.
     """
-    env = draw(ENVIRONS)
-    several = [draw(calls(env)) for _ in range(draw(st.integers(1, 6)))]
-    return draw(rulesets()), draw(OPTIONS), several
+    document = draw(documents())
+    env = draw(variables(document))
+    several = [draw(calls(document, env)) for _ in range(draw(st.integers(1, 6)))]
+    return document, draw(OPTIONS), several

@@ -1,23 +1,21 @@
 """
-Rulesets, tools, callbacks and approval backends for tests of guards.
+Rulesets, tools, callbacks and approvals for tests of guards.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
 from edictum import (
     ApprovalDecision,
-    ApprovalRequest,
     ApprovalStatus,
     AuditEvent,
     Edictum,
     EdictumDenied,
-    Principal,
     ToolCall,
 )
 
@@ -154,58 +152,6 @@ class Callbacks:
 
     def _on_would_block(self, call: ToolCall, reason: str, name: str | None) -> None:
         self.would_block.append((call.tool_name, reason, name))
-
-
-class Approvals:
-    """
-    An approval backend with prepared answers.
-
-    Args:
-        *answers: Decisions to give or exceptions to raise, in order; the last one is repeated.
-        meanwhile: Awaited before each answer.
-    """
-
-    def __init__(
-        self, *answers: ApprovalDecision | Exception, meanwhile: Callable[[], Awaitable[object]] | None = None
-    ) -> None:
-        self._answers = list(answers or (granted(),))
-        self._meanwhile = meanwhile
-        self.requests: list[ApprovalRequest] = []
-        self.waits: list[tuple[str, float | None]] = []
-
-    async def request_approval(
-        self,
-        tool_name: str,
-        tool_args: dict[str, Any],
-        message: str,
-        *,
-        timeout: float = 300,
-        timeout_action: str = "block",
-        principal: Principal | None = None,
-        metadata: dict[str, Any] | None = None,
-        session_id: str | None = None,
-    ) -> ApprovalRequest:
-        """
-        Note the request.
-        """
-        approval_id = f"approval-{len(self.requests) + 1}"
-        request = ApprovalRequest(
-            approval_id, tool_name, tool_args, message, timeout, timeout_action, principal, metadata or {}, session_id
-        )
-        self.requests.append(request)
-        return request
-
-    async def wait_for_decision(self, approval_id: str, timeout: float | None = None) -> ApprovalDecision:
-        """
-        Give the next answer.
-        """
-        self.waits.append((approval_id, timeout))
-        if self._meanwhile is not None:
-            await self._meanwhile()
-        answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
 
 
 def granted(approver: str = "ann", reason: str | None = None) -> ApprovalDecision:

@@ -16,8 +16,8 @@ from edictum import (
     OperationLimits,
     Session,
 )
+from edictum.testing import AutoApprovalBackend
 from guards import (
-    Approvals,
     Callbacks,
     Tool,
     actions,
@@ -37,7 +37,7 @@ def test_approval_of_arguments_that_change_meanwhile_blocks() -> None:
         args["path"] = "/etc/passwd"
 
     told = Callbacks()
-    guard = guard_of(ask(), approval_backend=Approvals(meanwhile=swap), **told.options)
+    guard = guard_of(ask(), approval_backend=AutoApprovalBackend(meanwhile=swap), **told.options)
     assert denial(guard, args=args).decision_source == "args_changed"
     assert actions(guard) == ["call_approval_requested", "call_approval_granted", "call_denied"]
     assert told.counts == (1, 0, 0)
@@ -51,7 +51,7 @@ def test_approval_tells_arguments_apart_by_type_and_order(before: Any, after: An
     async def swap() -> None:
         args["value"] = after
 
-    guard = guard_of(ask(), approval_backend=Approvals(meanwhile=swap))
+    guard = guard_of(ask(), approval_backend=AutoApprovalBackend(meanwhile=swap))
     assert denial(guard, args=args).decision_source == "args_changed"
 
 
@@ -61,7 +61,7 @@ def meanwhile_reload(content: dict[str, Any]) -> tuple[Edictum, Callbacks]:
     def change() -> Awaitable[object]:
         return guard.reload(content)
 
-    guard = guard_of(ask(), approval_backend=Approvals(meanwhile=change), **told.options)
+    guard = guard_of(ask(), approval_backend=AutoApprovalBackend(meanwhile=change), **told.options)
     return guard, told
 
 
@@ -93,7 +93,7 @@ def test_approval_with_limits_used_up_meanwhile_blocks(rules: Any, limits: Any, 
         await session.increment_attempts()
         await session.record_execution("read", True)
 
-    guard = guard_of(*rules, limits=limits, backend=storage, approval_backend=Approvals(meanwhile=use_up))
+    guard = guard_of(*rules, limits=limits, backend=storage, approval_backend=AutoApprovalBackend(meanwhile=use_up))
     tool = Tool()
     with pytest.raises(EdictumDenied) as raised:
         run(guard, tool, session_id="s1")
@@ -105,7 +105,7 @@ def test_approval_with_limits_used_up_meanwhile_blocks(rules: Any, limits: Any, 
 def test_approvals_in_parallel_do_not_exceed_a_limit() -> None:
     async def main() -> list[Any]:
         everybody = asyncio.Barrier(4)
-        backend = Approvals(meanwhile=everybody.wait)
+        backend = AutoApprovalBackend(meanwhile=everybody.wait)
         guard = guard_of(ask(), limits=OperationLimits(max_tool_calls=2), approval_backend=backend)
         calls = [guard.run("read", {}, tool) for _ in range(4)]
         return await asyncio.gather(*calls, return_exceptions=True)
@@ -127,7 +127,7 @@ def test_approval_cancelled_while_waiting_runs_nothing_later() -> None:
             waiting.set()
             await answered.wait()
 
-        guard = guard_of(ask(), approval_backend=Approvals(meanwhile=wait), **told.options)
+        guard = guard_of(ask(), approval_backend=AutoApprovalBackend(meanwhile=wait), **told.options)
         task = asyncio.create_task(guard.run("read", {}, tool, session_id="s1"))
         await waiting.wait()
         task.cancel()

@@ -19,8 +19,8 @@ from edictum import (
     approval_flow,
 )
 from edictum.snapshot import fingerprint
+from edictum.testing import AutoApprovalBackend, Faults, FaultyApprovalBackend
 from guards import (
-    Approvals,
     Callbacks,
     actions,
     ask,
@@ -39,7 +39,7 @@ from guards import (
 
 
 def test_approval_request_describes_the_call() -> None:
-    backend = Approvals()
+    backend = AutoApprovalBackend()
     principal = Principal(user_id="u1")
     guard = guard_of(ask(message="read {args.path}?", timeout=60, timeout_action="allow"), approval_backend=backend)
     run(guard, args={"path": "a.txt"}, session_id="s1", principal=principal)
@@ -58,7 +58,7 @@ def test_approval_request_describes_the_call() -> None:
 
 @pytest.mark.security
 def test_approval_request_shows_redacted_arguments() -> None:
-    backend = Approvals()
+    backend = AutoApprovalBackend()
     run(guard_of(ask(), approval_backend=backend), args={"password": "swordfish", "path": "a"})
     args = backend.requests[0].tool_args
     assert "swordfish" not in json.dumps(args)
@@ -67,7 +67,7 @@ def test_approval_request_shows_redacted_arguments() -> None:
 
 @pytest.mark.parametrize(("wanted", "shown"), [(True, True), (False, False), ("yes", False)])
 def test_approval_request_shows_raw_arguments_only_where_declared(wanted: Any, shown: bool) -> None:
-    backend = Approvals()
+    backend = AutoApprovalBackend()
     backend.wants_raw_args = wanted  # type: ignore[attr-defined]
     args = {"password": "swordfish", "tags": ["x"]}
     run(guard_of(ask(), approval_backend=backend), args=args)
@@ -82,7 +82,7 @@ def test_approval_of_several_asking_rules_is_one_request() -> None:
     """
     The first rule's words, the shortest time, and ``allow`` on timeout only if all rules say so.
     """
-    backend = Approvals(unanswered())
+    backend = AutoApprovalBackend(unanswered())
     rules = [ask("first", message="one?", timeout=90, timeout_action="allow"), ask("second", timeout=30)]
     guard = guard_of(*rules, approval_backend=backend)
     assert denial(guard).decision_name == "first"
@@ -96,7 +96,7 @@ def test_approval_of_several_asking_rules_is_one_request() -> None:
 def test_approval_is_not_requested_where_any_rule_blocks(position: int) -> None:
     rules = [ask("first"), ask("second")]
     rules.insert(position, pre())
-    backend = Approvals()
+    backend = AutoApprovalBackend()
     guard = guard_of(*rules, approval_backend=backend)
     assert denial(guard).decision_name == "no-read"
     assert backend.requests == []
@@ -111,13 +111,13 @@ def test_approval_is_not_requested_where_any_rule_blocks(position: int) -> None:
     ],
 )
 def test_approval_is_not_requested_where_a_limit_blocks(options: dict[str, Any], source: str) -> None:
-    backend = Approvals()
+    backend = AutoApprovalBackend()
     guard = guard_of(ask(), approval_backend=backend, **options)
     assert denial(guard).decision_source == source
     assert backend.requests == []
 
 
-class OldApprovals(Approvals):
+class OldApprovals(AutoApprovalBackend):
     """
     A backend of the first protocol, which knew neither session nor metadata.
     """
@@ -137,13 +137,13 @@ class OldApprovals(Approvals):
         )
 
 
-class KeywordApprovals(Approvals):
+class KeywordApprovals(AutoApprovalBackend):
     async def request_approval(self, tool_name: str, tool_args: Any, message: str, **facts: Any) -> ApprovalRequest:
         return await super().request_approval(tool_name, tool_args, message, **facts)
 
 
 @pytest.mark.parametrize(("backend", "session_id"), [(OldApprovals(), None), (KeywordApprovals(), "s1")])
-def test_approval_backend_gets_the_keywords_it_takes(backend: Approvals, session_id: str | None) -> None:
+def test_approval_backend_gets_the_keywords_it_takes(backend: AutoApprovalBackend, session_id: str | None) -> None:
     assert isinstance(backend, ApprovalBackend)
     assert run(guard_of(ask(timeout=7), approval_backend=backend), session_id="s1") == "done"
     (request,) = backend.requests
@@ -162,7 +162,7 @@ def test_approval_backend_gets_the_keywords_it_takes(backend: Approvals, session
     ],
 )
 def test_approval_event_says_who_decided(answer: ApprovalDecision, action: str) -> None:
-    guard = guard_of(ask(timeout_action="allow"), approval_backend=Approvals(answer))
+    guard = guard_of(ask(timeout_action="allow"), approval_backend=AutoApprovalBackend(answer))
     if answer.status is ApprovalStatus.DENIED:
         assert "looks wrong" in denial(guard).reason
     else:
@@ -193,20 +193,35 @@ def test_approval_event_says_who_decided(answer: ApprovalDecision, action: str) 
     ],
 )
 def test_approval_answer_that_contradicts_itself_is_a_no(answer: ApprovalDecision) -> None:
-    guard = guard_of(ask(), approval_backend=Approvals(answer))
+    guard = guard_of(ask(), approval_backend=AutoApprovalBackend(answer))
     denial(guard)
     assert actions(guard) == ["call_approval_requested", "call_approval_denied"]
 
 
 def test_approval_answer_with_the_default_status_of_old_backends_is_a_yes() -> None:
-    assert run(guard_of(ask(), approval_backend=Approvals(ApprovalDecision(True, "ann")))) == "done"
+    assert run(guard_of(ask(), approval_backend=AutoApprovalBackend(ApprovalDecision(True, "ann")))) == "done"
+
+
+class NoDecision(AutoApprovalBackend):
+    """
+    A backend whose answer is no decision.
+    """
+
+    def __init__(self, answer: object) -> None:
+        super().__init__()
+        self.given = answer
+
+    async def wait_for_decision(self, approval_id: str, timeout: float | None = None) -> Any:
+        return self.given
 
 
 @pytest.mark.fault
-@pytest.mark.parametrize("answer", [RuntimeError("chat server at host c9 is down"), True, None])
-def test_approval_wait_that_fails_blocks_with_approval_error(answer: Any) -> None:
+@pytest.mark.parametrize(
+    "backend", [AutoApprovalBackend(RuntimeError("chat server at host c9 is down")), NoDecision(True), NoDecision(None)]
+)
+def test_approval_wait_that_fails_blocks_with_approval_error(backend: ApprovalBackend) -> None:
     told = Callbacks()
-    guard = guard_of(ask(timeout_action="allow"), approval_backend=Approvals(answer), **told.options)
+    guard = guard_of(ask(timeout_action="allow"), approval_backend=backend, **told.options)
     error = denial(guard)
     assert (error.decision_source, error.decision_name) == ("approval_error", "ask-first")
     assert "c9" not in error.reason
@@ -220,17 +235,14 @@ def test_approval_wait_that_fails_blocks_with_approval_error(answer: Any) -> Non
 
 @pytest.mark.fault
 def test_approval_wait_whose_connection_times_out_is_not_an_unanswered_request() -> None:
-    guard = guard_of(ask(timeout_action="allow"), approval_backend=Approvals(TimeoutError("connect")))
+    guard = guard_of(ask(timeout_action="allow"), approval_backend=AutoApprovalBackend(TimeoutError("connect")))
     assert denial(guard).decision_source == "approval_error"
 
 
 @pytest.mark.fault
 def test_approval_request_that_fails_blocks_with_approval_error() -> None:
-    class Broken(Approvals):
-        async def request_approval(self, *args: Any, **facts: Any) -> ApprovalRequest:
-            raise ConnectionError("down")
-
-    guard = guard_of(ask(timeout_action="allow"), approval_backend=Broken())
+    backend = FaultyApprovalBackend(AutoApprovalBackend(), Faults(error=ConnectionError("down")))
+    guard = guard_of(ask(timeout_action="allow"), approval_backend=backend)
     assert denial(guard).decision_source == "approval_error"
     assert trace(guard) == [("call_approval_denied", "enforce", "approval_error", "ask-first")]
 
@@ -239,7 +251,7 @@ def test_approval_request_that_fails_blocks_with_approval_error() -> None:
 @pytest.mark.parametrize("timeout_action", ["block", "allow"])
 def test_approval_backend_that_never_answers_is_a_timeout(timeout_action: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(approval_flow, "GRACE_SECONDS", -0.999)
-    backend = Approvals(meanwhile=lambda: asyncio.Event().wait())
+    backend = AutoApprovalBackend(meanwhile=lambda: asyncio.Event().wait())
     guard = guard_of(ask(timeout=1, timeout_action=timeout_action), approval_backend=backend)
     if timeout_action == "allow":
         assert run(guard) == "done"

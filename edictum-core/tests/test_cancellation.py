@@ -10,7 +10,8 @@ from itertools import count
 import pytest
 from backends import PlainBackend
 from edictum import AuditEvent, Decision, HookDecision, HookRegistration, OperationLimits, Session, postcondition
-from guards import Approvals, ask, granted, guard_of
+from edictum.testing import AutoApprovalBackend
+from guards import ask, granted, guard_of
 
 pytestmark = pytest.mark.fault
 
@@ -62,7 +63,7 @@ def cancelled_after(steps: int, call: str, foreign: bool) -> tuple[bool, list[bo
 
     started: list[bool] = []
     backend = PlainBackend(yields=True)
-    approvals = Approvals(granted(), meanwhile=lambda: asyncio.sleep(0))
+    approvals = AutoApprovalBackend(granted(), meanwhile=lambda: asyncio.sleep(0))
     rule = ask(when={"args.call": {"equals": "asked"}})
     limits = OperationLimits(max_calls_per_tool={"re*": 5})
     guard = guard_of(

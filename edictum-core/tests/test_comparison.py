@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from edictum import Edictum
 from edictum.ruleset.comparison import ABSENT, Change, compare_rulesets
+from edictum.testing.strategies import rulesets
 from guards import ask, post, pre, ruleset, session_rule
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import rulesets
 
 Data = dict[str, Any]
 
@@ -187,7 +187,7 @@ def spellings(draw: st.DrawFn) -> tuple[Data, Data]:
     """
     A document, and another that means the same.
     """
-    document = draw(rulesets(sandbox=True))
+    document = draw(rulesets(sandbox=True, observability=True))
     other = respelled(draw, copy.deepcopy(document))
     for rule in other["rules"]:
         if "tool" in rule and draw(st.booleans()):

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from backends import PlainBackend, in_threads
+from backends import PlainBackend
 from edictum import (
     AuditEvent,
     Edictum,
@@ -22,7 +22,9 @@ from edictum import (
     Session,
     StorageBackend,
 )
-from guards import Approvals, ask, granted, guard_of
+from edictum.testing import AutoApprovalBackend
+from edictum.testing.running import in_threads
+from guards import ask, granted, guard_of
 
 Make = Callable[[], StorageBackend]
 
@@ -166,7 +168,7 @@ def test_limit_under_parallel_approvals_runs_exactly_2(make: Make) -> None:
         while arrived < 12:
             await asyncio.sleep(0)
 
-    backend = Approvals(granted(), meanwhile=until_all_wait)
+    backend = AutoApprovalBackend(granted(), meanwhile=until_all_wait)
     guard = guard_of(ask(), backend=make(), limits=OperationLimits(max_tool_calls=2), approval_backend=backend)
     tool = Counting()
 
@@ -233,8 +235,8 @@ def test_run_sync_inside_a_running_loop_works() -> None:
     assert asyncio.run(main()) == "done"
 
 
-@pytest.mark.parametrize("approval_backend", [None, Approvals(granted())], ids=["plain", "asked"])
-def test_args_changed_by_another_task_while_storage_waits_block(approval_backend: Approvals | None) -> None:
+@pytest.mark.parametrize("approval_backend", [None, AutoApprovalBackend(granted())], ids=["plain", "asked"])
+def test_args_changed_by_another_task_while_storage_waits_block(approval_backend: AutoApprovalBackend | None) -> None:
     rules = [ask()] if approval_backend else []
     guard = guard_of(*rules, backend=PlainBackend(yields=True), approval_backend=approval_backend)
     args = {"paths": ["a"]}

@@ -9,8 +9,9 @@ from collections import defaultdict
 from typing import Any
 
 import pytest
-from backends import PlainBackend, in_threads
+from backends import PlainBackend
 from edictum import AuditEvent, Edictum, EdictumConfigError, EdictumDenied, OperationLimits
+from edictum.testing.running import in_threads
 from guards import post, pre, ruleset
 
 

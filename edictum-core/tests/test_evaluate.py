@@ -22,7 +22,8 @@ from edictum import (
     postcondition,
     precondition,
 )
-from guards import CANNOT_BE_JUDGED, Approvals, Callbacks, ask, events_of, guard_of, post, pre, session_rule
+from edictum.testing import AutoApprovalBackend, ManualClock
+from guards import CANNOT_BE_JUDGED, Callbacks, ask, events_of, guard_of, post, pre, session_rule
 
 
 def verdicts(guard: Edictum, tool: str = "read", **options: Any) -> dict[str, bool]:
@@ -103,7 +104,7 @@ def test_evaluate_has_no_effect() -> None:
         asked.append(call.tool_name)
         return HookDecision.block("no")
 
-    backend = Approvals()
+    backend = AutoApprovalBackend()
     guard = guard_of(
         session_rule(limits={"max_tool_calls": 1}),
         ask(tool="write"),
@@ -143,13 +144,7 @@ def test_evaluate_asynchronous_rule_is_a_policy_error() -> None:
 
 
 def test_evaluate_stamps_the_call_with_the_guards_clock() -> None:
-    class Clock:
-        def now(self) -> datetime:
-            return datetime(2030, 1, 2, tzinfo=UTC)
-
-        def monotonic(self) -> float:
-            return 0.0
-
+    clock = ManualClock(datetime(2030, 1, 2, tzinfo=UTC))
     seen: list[datetime] = []
 
     @precondition("*")
@@ -157,8 +152,8 @@ def test_evaluate_stamps_the_call_with_the_guards_clock() -> None:
         seen.append(call.timestamp)
         return Decision.pass_()
 
-    Edictum(rules=[note], clock=Clock()).evaluate("read", {})
-    assert seen == [Clock().now()]
+    Edictum(rules=[note], clock=clock).evaluate("read", {})
+    assert seen == [clock.now()]
 
 
 # --- several calls -----------------------------------------------------------------------------------------

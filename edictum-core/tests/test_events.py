@@ -23,9 +23,9 @@ from edictum import (
     ToolCall,
     precondition,
 )
+from edictum.testing import AutoApprovalBackend
 from guards import (
     CANNOT_BE_JUDGED,
-    Approvals,
     Callbacks,
     Tool,
     actions,
@@ -173,7 +173,7 @@ APPROVAL_ROWS = [
 @pytest.mark.parametrize(("answer", "timeout_action", "expected"), APPROVAL_ROWS)
 def test_events_approval_follow_the_answer(answer: Any, timeout_action: str, expected: list[str]) -> None:
     told = Callbacks()
-    guard = guard_of(ask(timeout_action=timeout_action), approval_backend=Approvals(answer), **told.options)
+    guard = guard_of(ask(timeout_action=timeout_action), approval_backend=AutoApprovalBackend(answer), **told.options)
     tool = Tool()
     if expected[-1] == "call_executed":
         assert run(guard, tool) == "done"
@@ -296,7 +296,7 @@ def test_sink_that_fails_blocks_an_allowed_call_where_the_guard_insists(rules: l
     told = Callbacks()
     tool = Tool()
     guard = guard_of(
-        *rules, audit_sink=FailingSink(), audit_failure="block", approval_backend=Approvals(), **told.options
+        *rules, audit_sink=FailingSink(), audit_failure="block", approval_backend=AutoApprovalBackend(), **told.options
     )
     with pytest.raises(EdictumDenied) as raised:
         run(guard, tool)

@@ -8,8 +8,9 @@ import asyncio
 from typing import Any
 
 import pytest
-from call_strategies import calls, expressions, fields_of, pre, ruleset, rulesets, verdict_of
+from call_strategies import calls, documents, fields_of, meetings, post, pre, ruleset, verdict_of
 from edictum import Edictum, EdictumConfigError, EdictumDenied
+from edictum.testing.strategies import expressions
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from reference import Call, Data, evaluate, verdict
@@ -105,9 +106,16 @@ def test_expression_nested_up_to_the_limit_is_judged(shape: str, levels: int, ex
     assert expected == verdict_of(nested(shape, levels), args=ARGS)
 
 
+@st.composite
+def whens_and_calls(draw: st.DrawFn) -> tuple[Data, Call]:
+    when = draw(expressions(after_call=True))
+    return when, draw(calls(ruleset(post(when))))
+
+
 @pytest.mark.property
-@given(expressions("post"), calls())
-def test_expression_on_any_call_agrees_with_the_reference(when: Data, call: Call) -> None:
+@given(whens_and_calls())
+def test_expression_on_any_call_agrees_with_the_reference(met: tuple[Data, Call]) -> None:
+    when, call = met
     if call.output is not None:
         found = verdict_of(
             when,
@@ -196,14 +204,22 @@ def runs(document: Data, call: Call) -> bool:
     return True
 
 
+@st.composite
+def one_more_rule(draw: st.DrawFn, *actions: str, mode: str) -> tuple[Data, Data, Call]:
+    """
+    A ruleset, the same with one more rule somewhere, and a call made for the latter.
+    """
+    document, when = draw(documents()), draw(expressions())
+    more = pre(when, draw(st.sampled_from(actions)), rule_id="one-more", mode=mode)
+    position = draw(st.integers(0, len(document["rules"])))
+    longer = {**document, "rules": [*document["rules"][:position], more, *document["rules"][position:]]}
+    return document, longer, draw(calls(longer))
+
+
 @pytest.mark.property
-@given(rulesets(), calls(), expressions("pre"), st.sampled_from(["block", "ask"]), st.integers(0, 5))
-def test_one_more_pre_rule_never_turns_a_block_into_an_allow(
-    document: Data, call: Call, when: Data, action: str, position: int
-) -> None:
-    more = pre(when, action, rule_id="one-more", mode="enforce")
-    rules = [*document["rules"][:position], more, *document["rules"][position:]]
-    stricter = {**document, "rules": rules}
+@given(one_more_rule("block", "ask", mode="enforce"))
+def test_one_more_pre_rule_never_turns_a_block_into_an_allow(case: tuple[Data, Data, Call]) -> None:
+    document, stricter, call = case
 
     if decide(document, call) == "block":
         assert decide(stricter, call) == "block"
@@ -212,18 +228,18 @@ def test_one_more_pre_rule_never_turns_a_block_into_an_allow(
 
 
 @pytest.mark.property
-@given(rulesets(), calls(), expressions("pre"))
-def test_rule_in_observe_mode_never_changes_what_happens(document: Data, call: Call, when: Data) -> None:
-    observed = pre(when, rule_id="observed", mode="observe")
-    measured = {**document, "rules": [observed, *document["rules"]]}
+@given(one_more_rule("block", "ask", mode="observe"))
+def test_rule_in_observe_mode_never_changes_what_happens(case: tuple[Data, Data, Call]) -> None:
+    document, measured, call = case
 
     assert decide(document, call) == decide(measured, call)
     assert runs(document, call) == runs(measured, call)
 
 
 @pytest.mark.property
-@given(rulesets(), calls())
-def test_decision_does_not_depend_on_key_order_or_on_earlier_calls(document: Data, call: Call) -> None:
+@given(meetings())
+def test_decision_does_not_depend_on_key_order_or_on_earlier_calls(meeting: tuple[Data, Call]) -> None:
+    document, call = meeting
     guard = Edictum.from_bundle_dict(document, env=call.env)
     other = Edictum.from_bundle_dict(_reversed(document), env=call.env)
 

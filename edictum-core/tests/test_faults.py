@@ -26,8 +26,10 @@ from edictum import (
     StorageBackend,
     precondition,
 )
-from fuses import PORTS, Fuse
-from guards import Approvals, granted, guard_of, post
+from edictum.testing import AutoApprovalBackend, Faults
+from edictum.testing.faults import from_nth, nth
+from faulty_ports import PORTS
+from guards import guard_of, post
 
 pytestmark = pytest.mark.fault
 
@@ -56,7 +58,7 @@ BLOCKING = {
 
 class Trial:
     """
-    One call through a guard with a port that blows at one of its uses.
+    One call through a guard with a port that fails at one of its uses, or at none.
 
     Attributes:
         decisions: Events that decide, in order.
@@ -66,15 +68,24 @@ class Trial:
     """
 
     def __init__(
-        self, port: str, mode: Any, call: str, blows_at: int, *, lasting: bool = False, **options: Any
+        self,
+        port: str,
+        mode: Any,
+        call: str,
+        fails_at: int,
+        *,
+        lasting: bool = False,
+        afterwards: bool = False,
+        **options: Any,
     ) -> None:
-        self.fuse = fuse = Fuse(blows_at, lasting=lasting)
+        when = from_nth(fails_at) if lasting else nth(*filter(None, [fails_at]))
+        self.faults = faults = Faults(when, afterwards=afterwards)
         self.decided_before_tool: bool | None = None
         self.uses_before_tool = 0
         self._call = call
-        options = {"approval_backend": Approvals(granted()), **PORTS[port](fuse), **options}
+        options = {"approval_backend": AutoApprovalBackend(), **PORTS[port](faults), **options}
         self.guard = guard_of(*self._rules(options), mode=mode, **options)
-        self.uses_of_loading = fuse.uses
+        self.uses_of_loading = faults.uses
         try:
             self.outcome: Any = asyncio.run(self.guard.run("read", {"call": call, "password": "hunter2"}, self._tool))
         except Exception as error:
@@ -102,7 +113,7 @@ class Trial:
         return rules
 
     def _tool(self, **args: Any) -> str:
-        self.uses_before_tool = self.fuse.uses
+        self.uses_before_tool = self.faults.uses
         self.decided_before_tool = any(event.action in DECIDED for event in self.guard.local_sink.events)
         if self._call == "failing":
             raise OSError("disk is full, password=hunter2")
@@ -141,7 +152,7 @@ def uses(port: str, mode: str, call: str) -> tuple[int, int]:
     """
     quiet = Trial(port, mode, call, 0)
     quiet.check()
-    return quiet.uses_of_loading + 1, quiet.fuse.uses
+    return quiet.uses_of_loading + 1, quiet.faults.uses
 
 
 @pytest.mark.parametrize("lasting", [False, True], ids=["once", "lasting"])
@@ -150,10 +161,22 @@ def uses(port: str, mode: str, call: str) -> tuple[int, int]:
 @pytest.mark.parametrize("port", PORTS)
 def test_fault_at_any_use_of_a_port_keeps_the_promises(port: str, mode: str, call: str, lasting: bool) -> None:
     first, last = uses(port, mode, call)
-    for blows_at in range(first, last + 1):
-        trial = Trial(port, mode, call, blows_at, lasting=lasting)
-        assert trial.fuse.uses >= blows_at
+    for fails_at in range(first, last + 1):
+        trial = Trial(port, mode, call, fails_at, lasting=lasting)
+        assert trial.faults.uses >= fails_at
         trial.check()
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("port", ["storage", "storage in memory", "approval", "sink"])
+def test_fault_that_loses_the_answer_of_a_port_keeps_the_promises(port: str, mode: str, call: str) -> None:
+    """
+    The port has done its work, but the guard only sees the error.
+    """
+    first, last = uses(port, mode, call)
+    for fails_at in range(first, last + 1):
+        Trial(port, mode, call, fails_at, afterwards=True).check()
 
 
 def test_fault_trials_use_every_port() -> None:
@@ -177,15 +200,15 @@ def test_fault_before_the_tool_blocks_and_tells_the_log_why(port: str, call: str
     if port == "clock":
         last = first  # its later uses only say when something happened
     assert last >= first
-    for blows_at in range(first, last + 1):
-        trial = Trial(port, "enforce", call, blows_at)
+    for fails_at in range(first, last + 1):
+        trial = Trial(port, "enforce", call, fails_at)
 
         assert isinstance(trial.outcome, EdictumDenied)
         event = trial.guard.local_sink.last()
         assert (event.policy_error, event.tool_name, event.action) == (True, "read", "call_denied")
         assert "injected" not in trial.outcome.reason
         detail = [*event.contracts_evaluated, *event.hooks_evaluated, event.metadata]
-        assert "BoomError: injected" in str(detail)
+        assert "InjectedError: injected" in str(detail)
 
 
 @pytest.mark.parametrize(
@@ -214,8 +237,8 @@ def test_fault_at_the_first_use_blocks_with_the_source_of_the_port(port: str, ca
 def test_fault_of_a_sink_with_audit_failure_block_runs_nothing_unlogged(mode: str, call: str) -> None:
     first, last = uses("sink", mode, call)
     found = []
-    for blows_at in range(first, last + 1):
-        trial = Trial("sink", mode, call, blows_at, audit_failure="block")
+    for fails_at in range(first, last + 1):
+        trial = Trial("sink", mode, call, fails_at, audit_failure="block")
         trial.check(others=[["call_allowed", "call_denied"]])
         found.append(getattr(trial.outcome, "decision_source", None))
 

@@ -27,8 +27,8 @@ from edictum import (
     SideEffect,
     precondition,
 )
+from edictum.testing import AutoApprovalBackend
 from guards import (
-    Approvals,
     Callbacks,
     Tool,
     ask,
@@ -346,7 +346,7 @@ def test_describe_is_json_and_shows_what_is_in_force() -> None:
         rules=[in_python],
         hooks=[HookRegistration("before", "*", checked)],
         audit_sink=SecretSink(),
-        approval_backend=Approvals(),
+        approval_backend=AutoApprovalBackend(),
         principal=Principal(claims={"key": "token-8731"}),
         env={"KEY": "token-8731"},
     )
@@ -364,4 +364,4 @@ def test_describe_is_json_and_shows_what_is_in_force() -> None:
     assert found["tools"] == {"read": {"side_effect": "read", "idempotent": False}}
     assert found["hooks"] == [{"name": "checked", "phase": "before", "tool": "*"}]
     assert found["sinks"] == ["CollectingAuditSink", "SecretSink"]
-    assert (found["backend"], found["approval_backend"]) == ("MemoryBackend", "Approvals")
+    assert (found["backend"], found["approval_backend"]) == ("MemoryBackend", "AutoApprovalBackend")

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 from edictum import Edictum, EdictumDenied, EdictumToolError, HookDecision, HookRegistration, HookResult, ToolCall
-from guards import Approvals, Callbacks, Tool, actions, ask, events_of, guard_of, pre, run, trace
+from edictum.testing import AutoApprovalBackend
+from guards import Callbacks, Tool, actions, ask, events_of, guard_of, pre, run, trace
 
 
 def allow(call: ToolCall) -> HookDecision:
@@ -121,7 +122,7 @@ def test_before_hook_is_asked_once_for_a_call_that_needs_approval() -> None:
         seen.append(call.tool_name)
         return HookDecision.allow()
 
-    run(guard_of(ask(), approval_backend=Approvals(), hooks=[HookRegistration("before", "*", count)]))
+    run(guard_of(ask(), approval_backend=AutoApprovalBackend(), hooks=[HookRegistration("before", "*", count)]))
     assert seen == ["read"]
 
 

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from edictum import Edictum, EdictumConfigError
 from edictum.lint import CHECKS, LintFinding, lint_file
+from edictum.testing.strategies import rulesets
 from guards import ALWAYS, ask, post, pre, ruleset, session_rule
 from hypothesis import HealthCheck, given, settings
-from strategies import rulesets
 
 Data = dict[str, Any]
 ROOT = Path(__file__).parents[2]
@@ -623,7 +623,7 @@ def test_suppression_in_json_is_text(tmp_path: Path) -> None:
 
 @pytest.mark.property
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(document=rulesets(sandbox=True))
+@given(document=rulesets(sandbox=True, observability=True))
 def test_lint_never_fails_on_a_valid_ruleset(document: Data, tmp_path: Path) -> None:
     path = tmp_path / "ruleset.json"
     path.write_text(json.dumps(document), encoding="utf-8")

@@ -9,8 +9,8 @@ import logging
 from typing import Any
 
 import pytest
-from backends import at_once
 from edictum import Edictum, EdictumDenied, MemoryBackend, OperationLimits
+from edictum.testing.running import at_once
 from guards import run
 
 

@@ -23,7 +23,8 @@ from edictum import (
     SideEffect,
     precondition,
 )
-from guards import Approvals, Callbacks, Tool, actions, ask, denial, events_of, guard_of, post, pre, run, session_rule
+from edictum.testing import AutoApprovalBackend
+from guards import Callbacks, Tool, actions, ask, denial, events_of, guard_of, post, pre, run, session_rule
 
 
 def rule_ids(guard: Edictum) -> list[str]:
@@ -65,7 +66,7 @@ def test_merged_guard_configuration_comes_from_the_first() -> None:
     told = Callbacks()
     sink = CollectingAuditSink()
     backend = MemoryBackend()
-    approvals = Approvals()
+    approvals = AutoApprovalBackend()
     first = guard_of(
         environment="staging",
         mode="enforce",

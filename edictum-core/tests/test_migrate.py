@@ -8,8 +8,8 @@ from edictum.errors import EdictumConfigError
 from edictum.migrate import upgrade_ruleset
 from edictum.ruleset.document import from_mapping
 from edictum.ruleset.reader import read_ruleset
+from edictum.testing.strategies import rulesets
 from hypothesis import HealthCheck, given, settings
-from strategies import rulesets
 
 OLD: dict[str, Any] = {
     "apiVersion": "edictum/v1",
@@ -109,7 +109,7 @@ def test_upgrade_again_changes_nothing() -> None:
 
 @pytest.mark.property
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(rulesets())
+@given(rulesets(observability=True))
 def test_upgrade_of_todays_document_is_the_identity(data: dict[str, Any]) -> None:
     assert (data, []) == upgrade_ruleset(data)
 

@@ -19,9 +19,9 @@ from edictum import (
     precondition,
     session_contract,
 )
+from edictum.testing import AutoApprovalBackend
 from guards import (
     CANNOT_BE_JUDGED,
-    Approvals,
     Callbacks,
     Tool,
     actions,
@@ -147,8 +147,8 @@ def test_mode_option_does_not_change_rules_that_observe() -> None:
     assert trace(guard)[1] == ("call_allowed", "enforce", None, None)
 
 
-@pytest.mark.parametrize("backend", [None, Approvals()], ids=["no backend", "backend"])
-def test_observing_guard_asks_nobody(backend: Approvals | None) -> None:
+@pytest.mark.parametrize("backend", [None, AutoApprovalBackend()], ids=["no backend", "backend"])
+def test_observing_guard_asks_nobody(backend: AutoApprovalBackend | None) -> None:
     told = Callbacks()
     guard = guard_of(ask(), mode="observe", approval_backend=backend, **told.options)
     assert run(guard) == "done"
@@ -246,7 +246,7 @@ def test_candidate_is_measured_also_when_the_call_is_blocked() -> None:
 
 @pytest.mark.parametrize("answer", [granted(), denied()], ids=["granted", "denied"])
 def test_candidate_is_measured_also_when_a_person_is_asked(answer: Any) -> None:
-    guard = guard_of(ask(), rules=[candidate()], approval_backend=Approvals(answer))
+    guard = guard_of(ask(), rules=[candidate()], approval_backend=AutoApprovalBackend(answer))
     if answer.approved:
         run(guard)
     else:

@@ -11,8 +11,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from call_strategies import OPERANDS, SCALARS, VALUES, pre, ruleset, verdict_of
+from call_strategies import pre, ruleset, verdict_of
 from edictum import Edictum, EdictumConfigError
+from edictum.testing.strategies import operations, values_around
 from hypothesis import given
 from hypothesis import strategies as st
 from reference import operator_verdict
@@ -239,23 +240,28 @@ def test_operand_that_is_not_finite_is_refused(operator: str) -> None:
         Edictum.from_bundle_dict(ruleset(pre({"args.a": {operator: operand}})))
 
 
+@st.composite
+def comparisons(draw: st.DrawFn, *operators: str) -> tuple[str, Any, Any]:
+    """
+    Operator, operand and a value to compare.
+    """
+    ((operator, operand),) = draw(operations(*operators)).items()
+    return operator, operand, draw(values_around(operator, operand))
+
+
 @pytest.mark.property
-@given(
-    st.sampled_from(sorted(OPERANDS.keys() - {"exists"})).flatmap(
-        lambda name: st.tuples(st.just(name), OPERANDS[name])
-    ),
-    VALUES,
-)
-def test_operator_on_any_value_agrees_with_the_reference(test: tuple[str, Any], value: Any) -> None:
-    operator, operand = test
+@given(comparisons().filter(lambda found: found[0] != "exists"))
+def test_operator_on_any_value_agrees_with_the_reference(comparison: tuple[str, Any, Any]) -> None:
+    operator, operand, value = comparison
     expected = "false" if value is None else operator_verdict(operator, value, operand)
 
     assert expected == verdict(operator, operand, value)
 
 
 @pytest.mark.property
-@given(SCALARS | st.lists(SCALARS), VALUES)
-def test_not_equals_and_not_in_of_a_present_value_are_the_opposites(operand: Any, value: Any) -> None:
+@given(comparisons("equals"))
+def test_not_equals_and_not_in_of_a_present_value_are_the_opposites(comparison: tuple[str, Any, Any]) -> None:
+    _, operand, value = comparison
     if value is not None:
         assert verdict("equals", operand, value) != verdict("not_equals", operand, value)
         assert verdict("in", [operand], value) != verdict("not_in", [operand], value)

@@ -106,9 +106,38 @@ def test_exported_names_say_where_they_come_from() -> None:
             assert value.__doc__
 
 
-def test_testing_exports_what_it_says() -> None:
+def test_testing_exports_what_it_says_and_loads_it_on_demand() -> None:
+    assert sorted(edictum.testing.__all__) == edictum.testing.__all__
+    assert set(edictum.testing.__all__) == set(edictum.testing._ON_DEMAND)
     for name in edictum.testing.__all__:
-        assert hasattr(edictum.testing, name)
+        value = getattr(edictum.testing, name)
+        assert value.__module__.startswith(f"edictum.testing.{edictum.testing._ON_DEMAND[name]}")
+        assert value.__doc__
+    with pytest.raises(AttributeError, match=r"module 'edictum.testing' has no attribute 'Suites'"):
+        edictum.testing.Suites  # noqa: B018
+
+
+def test_testing_loads_nothing_that_is_not_asked_for() -> None:
+    loaded = loaded_by("import edictum.testing\nedictum.testing.ManualClock()")
+    assert {"hypothesis", "pytest", "unittest", "asyncio", "edictum.testing.suites"} & loaded == set()
+
+
+def test_testing_strategies_without_hypothesis_name_the_extra() -> None:
+    script = """
+import sys
+sys.modules["hypothesis"] = None
+try:
+    import edictum.testing.strategies
+except ImportError as error:
+    assert str(error) == 'generators need hypothesis; install it with: pip install "edictum-core[testing]"', error
+else:
+    raise AssertionError("it was imported")
+"""
+    assert "edictum.testing.strategies" not in loaded_by(script)
+
+
+def test_testing_suites_need_neither_pytest_nor_hypothesis() -> None:
+    assert {"hypothesis", "pytest"} & loaded_by("import edictum.testing.suites") == set()
 
 
 def test_import_loads_nothing_heavy() -> None:

@@ -24,9 +24,9 @@ from edictum.ruleset.syntax import (
     ToolDef,
 )
 from edictum.ruleset.vocabulary import BUILTIN_OPERATORS, RESERVED_METADATA
+from edictum.testing.strategies import rulesets
 from edictum.tools import SideEffect
 from hypothesis import HealthCheck, given, settings
-from strategies import rulesets
 
 needs_yaml = pytest.mark.skipif(not yaml.available(), reason="the yaml extra is not installed")
 
@@ -175,7 +175,7 @@ def test_read_rule_mode_defaults_to_that_of_the_document() -> None:
 
 @pytest.mark.property
 @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(rulesets())
+@given(rulesets(sandbox=True, observability=True))
 def test_read_generated_document_keeps_every_rule(data: Data) -> None:
     ruleset = read_ruleset(from_mapping(data))
     enabled = [rule["id"] for rule in data["rules"] if rule.get("enabled", True)]

@@ -8,7 +8,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from call_strategies import calls, fields_of, pre, ruleset, rulesets, scenarios
+from call_strategies import fields_of, meetings, pre, ruleset, scenarios
 from edictum import ApprovalStatus, Edictum, EdictumDenied, OperationLimits
 from edictum.testing import AutoApprovalBackend
 from hypothesis import event, given, settings
@@ -20,8 +20,9 @@ many = settings(max_examples=max(200, settings().max_examples))
 
 @pytest.mark.property
 @many
-@given(rulesets(), calls())
-def test_evaluate_any_ruleset_and_call_agrees_with_the_reference(document: Data, call: Call) -> None:
+@given(meetings())
+def test_evaluate_any_ruleset_and_call_agrees_with_the_reference(meeting: tuple[Data, Call]) -> None:
+    document, call = meeting
     expected = evaluate(document, call)
     event(f"decision {expected.decision}, policy error {expected.policy_error}")
 

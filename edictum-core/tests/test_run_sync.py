@@ -22,7 +22,8 @@ from edictum import (
 )
 from edictum.portal import run_in_background
 from edictum.storage import MemoryBackend
-from guards import Approvals, AsyncTool, Callbacks, Tool, actions, ask, events_of, guard_of, post, pre
+from edictum.testing import AutoApprovalBackend
+from guards import AsyncTool, Callbacks, Tool, actions, ask, events_of, guard_of, post, pre
 
 WHO: contextvars.ContextVar[str] = contextvars.ContextVar("WHO", default="nobody")
 
@@ -80,7 +81,7 @@ def test_run_sync_tool_runs_in_the_calling_thread() -> None:
 
 def test_run_sync_inside_a_running_loop_works() -> None:
     async def main() -> Any:
-        guard = guard_of(ask(), backend=WaitingBackend(), approval_backend=Approvals())
+        guard = guard_of(ask(), backend=WaitingBackend(), approval_backend=AutoApprovalBackend())
         return guard.run_sync("read", {}, AsyncTool("inside"))
 
     assert asyncio.run(main()) == "inside"

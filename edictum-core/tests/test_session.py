@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
-from backends import PlainBackend, at_once
+from backends import PlainBackend
 from edictum import (
     Decision,
     Edictum,
@@ -22,7 +22,9 @@ from edictum import (
     session_contract,
 )
 from edictum.session import validate_session_id
-from guards import Approvals, ask, denied, events_of, guard_of, pre, run
+from edictum.testing import AutoApprovalBackend
+from edictum.testing.running import at_once
+from guards import ask, denied, events_of, guard_of, pre, run
 
 
 class BatchingBackend(PlainBackend):
@@ -223,7 +225,7 @@ def test_guard_events_carry_the_counts(make: Make) -> None:
 @each_backend
 def test_guard_refused_approval_counts_an_attempt_only(make: Make) -> None:
     backend = make()
-    guard = guard_of(ask(), backend=backend, approval_backend=Approvals(denied()))
+    guard = guard_of(ask(), backend=backend, approval_backend=AutoApprovalBackend(denied()))
 
     with pytest.raises(EdictumDenied):
         run(guard, session_id="a")

@@ -26,10 +26,10 @@ import pytest
 import test_concurrency
 import test_session
 import test_storage
-from backends import at_once, in_threads
 from edictum import Edictum, EdictumConfigError, EdictumDenied, OperationLimits, StorageBackend
 from edictum.sqlite_storage import SqliteBackend
 from edictum.storage import Change, immediate, reserving
+from edictum.testing.running import at_once, in_threads
 from guards import guard_of, run, session_rule
 from hypothesis import settings
 

@@ -10,7 +10,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 import pytest
-from backends import PlainBackend, at_once
+from backends import PlainBackend
 from edictum import (
     Edictum,
     EdictumDenied,
@@ -21,7 +21,10 @@ from edictum import (
     StorageBackend,
 )
 from edictum.storage import Change, immediate, reserving
-from guards import Approvals, ask, granted, guard_of, run
+from edictum.testing import AutoApprovalBackend
+from edictum.testing.running import at_once
+from edictum.testing.suites.storage_model import StorageModel
+from guards import ask, granted, guard_of, run
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -30,33 +33,6 @@ SESSIONS = ("a", "b")
 NAMES = ("attempts", "execs", "tool:t")
 KEYS = [f"s:{session}:{name}" for session in SESSIONS for name in NAMES]
 OWN_KEYS = [*KEYS, "s:a:note", "free"]  # those that a caller may set and delete
-
-
-class Model:
-    """
-    What every backend should do, in the fewest words: a dict of texts.
-    """
-
-    def __init__(self) -> None:
-        self.data: dict[str, str] = {}
-
-    def count(self, key: str) -> int:
-        return int(self.data.get(key, "0"))
-
-    def add(self, key: str, amount: int) -> int:
-        self.data[key] = str(self.count(key) + amount)
-        return self.count(key)
-
-    def reserve(self, changes: list[Change]) -> tuple[bool, tuple[int, ...], str | None]:
-        current = [self.count(key) for key, _, _ in changes]
-        for (key, amount, limit), value in zip(changes, current, strict=True):
-            if limit is not None and value + amount > limit:
-                return False, tuple(current), key
-        return (
-            True,
-            tuple(self.add(key, int(amount)) if amount else self.count(key) for key, amount, _ in changes),
-            None,
-        )
 
 
 @st.composite
@@ -76,7 +52,7 @@ class Agreement(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.model = Model()
+        self.model = StorageModel()
         self.memory = MemoryBackend()
         self.plain = PlainBackend()
         self.backends: list[ReservingBackend] = [reserving(self.memory), reserving(self.plain)]
@@ -89,9 +65,6 @@ class Agreement(RuleBasedStateMachine):
         for step in steps:
             with pytest.raises(ValueError):  # noqa: PT011  the wording is the backend's own
                 at_once(step)
-
-    def readable(self, *keys: str) -> bool:
-        return all(self.model.data.get(key, "0").isdigit() for key in keys)
 
     @property
     def held(self) -> set[str]:
@@ -117,7 +90,7 @@ class Agreement(RuleBasedStateMachine):
     @rule(key=st.sampled_from(OWN_KEYS), amount=st.integers(0, 3))
     def increment_a_counter(self, key: str, amount: int) -> None:
         steps = [backend.increment(key, amount) for backend in self.backends]
-        if self.readable(key):
+        if self.model.is_countable(key):
             self.agree(self.model.add(key, amount), steps)
         else:
             self.fails(steps)
@@ -125,7 +98,7 @@ class Agreement(RuleBasedStateMachine):
     @rule(changes=reservations())
     def reserve_a_place(self, changes: list[Change]) -> None:
         steps = [backend.reserve(changes) for backend in self.backends]
-        if not self.readable(*(key for key, _, _ in changes)):
+        if not self.model.is_countable(*(key for key, _, _ in changes)):
             self.fails(steps)
             return
         expected = self.model.reserve(changes)
@@ -139,8 +112,7 @@ class Agreement(RuleBasedStateMachine):
     @rule(data=st.data())
     def release_a_place(self, data: st.DataObject) -> None:
         changes = self.open.pop(data.draw(st.integers(0, len(self.open) - 1)))
-        for key, amount, _ in changes:
-            self.model.add(key, -int(amount))
+        self.model.release(changes)
         self.agree(None, [backend.release(changes) for backend in self.backends])
 
     @precondition(lambda self: self.open)
@@ -148,10 +120,7 @@ class Agreement(RuleBasedStateMachine):
     def settle_a_place(self, data: st.DataObject, success: bool) -> None:
         changes = self.open.pop(data.draw(st.integers(0, len(self.open) - 1)))
         failures = f"s:{changes[0][0].split(':')[1]}:consec_fail"
-        if success:
-            self.model.data.pop(failures, None)
-        else:
-            self.model.add(failures, 1)
+        self.model.settle(failures, success)
         self.agree(None, [backend.settle(changes, failures, success) for backend in self.backends])
 
     @invariant()
@@ -280,7 +249,7 @@ def test_reserved_place_of_a_call_blocked_later_is_given_back() -> None:
 
     guard = guard_of(
         ask(when={"args.x": {"exists": True}}),
-        approval_backend=Approvals(granted(), meanwhile=meanwhile),
+        approval_backend=AutoApprovalBackend(granted(), meanwhile=meanwhile),
         limits=OperationLimits(max_tool_calls=1),
     )
     with pytest.raises(EdictumDenied):

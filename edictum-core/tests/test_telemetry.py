@@ -27,10 +27,10 @@ from edictum import (
 )
 from edictum.sync_call import SyncCall
 from edictum.telemetry import report_adapter_exception
+from edictum.testing import ScriptedApprovalBackend
 from edictum.traced_call import TracedCall
 from guards import (
     CANNOT_BE_JUDGED,
-    Approvals,
     AsyncTool,
     Tool,
     ask,
@@ -217,7 +217,7 @@ def test_reason_of_an_observed_block_is_not_that_of_a_candidate(tmp_path: Path) 
 )
 def test_approved_call_is_no_error(answer: Any, action: str, event: str) -> None:
     rule = ask(message="may it?", timeout_action="allow")
-    guard, recorder = traced(rule, approval_backend=Approvals(answer))
+    guard, recorder = traced(rule, approval_backend=ScriptedApprovalBackend([answer] * 9))
     assert run(guard) == "done"
     shown = attributes(recorder.tool_span)
     assert (shown["governance.action"], shown["governance.reason"]) == (action, "may it?")
@@ -236,7 +236,7 @@ def test_approved_call_is_no_error(answer: Any, action: str, event: str) -> None
     ],
 )
 def test_refused_approval_is_an_error(answers: list[Any], event: str) -> None:
-    guard, recorder = traced(ask(), approval_backend=Approvals(*answers))
+    guard, recorder = traced(ask(), approval_backend=ScriptedApprovalBackend(answers))
     with pytest.raises(EdictumDenied) as raised:
         run(guard)
     requested, refused = recorder.evaluations
@@ -261,7 +261,7 @@ def test_call_blocked_after_its_approval_shows_the_block() -> None:
     async def change() -> None:
         args["path"] = "b"
 
-    guard, recorder = traced(ask(), approval_backend=Approvals(granted(), meanwhile=change))
+    guard, recorder = traced(ask(), approval_backend=ScriptedApprovalBackend([granted()] * 9, meanwhile=change))
     with pytest.raises(EdictumDenied) as raised:
         run(guard, args=args)
     assert actions_of(recorder) == ["call_approval_requested", "call_approval_granted", "call_denied"]
@@ -319,7 +319,7 @@ def test_call_cancelled_at_any_step_ends_its_span_once(approval: bool) -> None:
     async def main(steps: int) -> tuple[bool, Recorder]:
         guard, recorder = traced(
             *([ask()] if approval else []),
-            approval_backend=Approvals(granted(), meanwhile=lambda: asyncio.sleep(0)),
+            approval_backend=ScriptedApprovalBackend([granted()] * 9, meanwhile=lambda: asyncio.sleep(0)),
             backend=PlainBackend(yields=True),
             hooks=[HookRegistration("before", "*", slow), HookRegistration("after", "*", slow)],
         )
@@ -556,7 +556,7 @@ def test_calls_are_counted_by_their_outcome() -> None:
     guard = Edictum.from_bundle_dict(
         ruleset(pre("p", tool="rm"), ask("q", tool="ask", timeout_action="allow")),
         telemetry=recorder.telemetry,
-        approval_backend=Approvals(granted(), denied(), unanswered()),
+        approval_backend=ScriptedApprovalBackend([granted(), denied(), *[unanswered()] * 9]),
     )
     for name in ("read", "read", "rm", "ask", "ask", "ask"):
         with suppress(EdictumDenied):
@@ -604,7 +604,7 @@ def test_time_to_decide_is_measured_in_milliseconds() -> None:
 
 def test_time_of_people_is_measured_by_itself() -> None:
     clock = Ticking()
-    backend = Approvals(granted(), meanwhile=lambda: clock.pass_seconds(90))
+    backend = ScriptedApprovalBackend([granted()] * 9, meanwhile=lambda: clock.pass_seconds(90))
     guard, recorder = traced(ask(), approval_backend=backend, clock=clock)
     run(guard)
     label = frozenset({("tool.name", "read"), ("edictum.decision", "call_approval_granted")})
@@ -614,7 +614,7 @@ def test_time_of_people_is_measured_by_itself() -> None:
 
 
 def test_approval_that_failed_is_no_time_to_decide() -> None:
-    guard, recorder = traced(ask(), approval_backend=Approvals(RuntimeError()))
+    guard, recorder = traced(ask(), approval_backend=ScriptedApprovalBackend([RuntimeError()] * 9))
     with pytest.raises(EdictumDenied):
         run(guard)
     assert recorder.measured("edictum.approvals.wait") == {}
@@ -755,7 +755,9 @@ def test_every_name_that_is_sent_is_documented() -> None:
     recorder = Recorder(capture_args=True)
     principal = Principal(user_id="u", role="r", org_id="o", ticket_ref="t")
     for rule in (pre(), pre(mode="observe"), ask(), pre(when=CANNOT_BE_JUDGED)):
-        guard, _ = traced(rule, recorder=recorder, principal=principal, approval_backend=Approvals())
+        guard, _ = traced(
+            rule, recorder=recorder, principal=principal, approval_backend=ScriptedApprovalBackend([granted()] * 9)
+        )
         with suppress(EdictumDenied):
             run(guard, args={"path": "a"})
     report_adapter_exception(guard, "read", ValueError())

@@ -26,7 +26,8 @@ from edictum import (
     telemetry,
 )
 from edictum.telemetry import report_adapter_exception
-from guards import Approvals, AsyncTool, Tool, ask, denied, granted, guard_of, post, pre, run
+from edictum.testing import ScriptedApprovalBackend
+from guards import AsyncTool, Tool, ask, denied, granted, guard_of, post, pre, run
 from hypothesis import given
 from hypothesis import strategies as st
 from recording import Recorder, attributes, shown_texts, traced
@@ -82,7 +83,9 @@ def test_no_secret_is_in_anything_that_is_sent(texts: list[str], end: str, name:
         hooks=[HookRegistration("before", "*", hook)] if end == "hook" else None,
         rules=[rule] if end == "rule" else None,
         principal=Principal(user_id=user, role=role, ticket_ref=user, org_id=role, claims={"x": user}),
-        approval_backend=Approvals(granted(approver, said) if end == "ask" else denied(approver, said)),
+        approval_backend=ScriptedApprovalBackend(
+            [granted(approver, said) if end == "ask" else denied(approver, said)] * 9
+        ),
     )
     tool = Tool({"error": f"Error: {result}", "raise": ValueError(result)}.get(end, result))
     args = {"path": arg, "deep": [{arg: [arg]}], "password": "swordfish"}
@@ -257,8 +260,8 @@ def outcomes(telemetry: Any) -> list[object]:
         note(lambda: run(guard(pre(message="no {args.path}")), args={"path": "a"})),
         note(lambda: run(guard(pre(), mode="observe"))),
         note(lambda: run(guard(ask()), name="read")),
-        note(lambda: run(guard(ask(), approval_backend=Approvals(granted())))),
-        note(lambda: run(guard(ask(), approval_backend=Approvals(denied())))),
+        note(lambda: run(guard(ask(), approval_backend=ScriptedApprovalBackend([granted()] * 9)))),
+        note(lambda: run(guard(ask(), approval_backend=ScriptedApprovalBackend([denied()] * 9)))),
         note(lambda: run(guard(), Tool(ValueError("no")))),
         note(lambda: run(guard(), Tool("error: no"))),
         note(lambda: run(guard(), Tool(), run_in_thread=True)),

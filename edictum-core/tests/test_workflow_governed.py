@@ -22,8 +22,9 @@ from edictum import (
     Session,
     create_envelope,
 )
+from edictum.testing import ScriptedApprovalBackend
 from edictum.testing.conformance_workflow import judge_workflow
-from guards import Approvals, Callbacks, Tool, ask, denied, guard_of, pre, ruleset, run, unanswered
+from guards import Callbacks, Tool, ask, denied, granted, guard_of, pre, ruleset, run, unanswered
 from workflows import DEVELOPMENT, EDIT, READ_TASK, REVIEW, TEST, document, runtime
 
 
@@ -89,7 +90,7 @@ def test_tool_that_fails_leaves_no_evidence() -> None:
 
 
 def test_approval_at_a_boundary_is_asked_for_and_recorded() -> None:
-    approvals = Approvals()
+    approvals = ScriptedApprovalBackend([granted()] * 9)
     guard = guarded(stages=(REVIEW, EDIT), approval_backend=approvals)
 
     run(guard, name="Edit")
@@ -114,7 +115,7 @@ def test_approval_at_a_boundary_is_asked_for_and_recorded() -> None:
 
 @pytest.mark.parametrize("answer", [denied(), unanswered(), OSError("down")])
 def test_approval_that_is_not_given_blocks_and_moves_nothing(answer: Any) -> None:
-    guard = guarded(stages=(REVIEW, EDIT), approval_backend=Approvals(answer))
+    guard = guarded(stages=(REVIEW, EDIT), approval_backend=ScriptedApprovalBackend([answer] * 9))
 
     blocked(guard, "Edit")
 
@@ -129,7 +130,7 @@ def test_approval_without_a_backend_blocks() -> None:
 
 
 def test_rule_that_asks_is_asked_only_when_the_workflow_does_not_block() -> None:
-    approvals = Approvals()
+    approvals = ScriptedApprovalBackend([granted()] * 9)
     guard = guarded(ask(), approval_backend=approvals)
 
     assert blocked(guard, "Edit").decision_source == "workflow"
@@ -139,7 +140,7 @@ def test_rule_that_asks_is_asked_only_when_the_workflow_does_not_block() -> None
 
 
 def test_rule_and_boundary_that_both_ask_are_two_requests() -> None:
-    approvals = Approvals()
+    approvals = ScriptedApprovalBackend([granted()] * 9)
     guard = guarded(ask(), stages=(REVIEW, EDIT), approval_backend=approvals)
 
     run(guard, name="Edit")
@@ -167,7 +168,7 @@ def test_state_moved_by_an_operator_during_the_wait_is_seen() -> None:
     async def restart() -> None:
         await guard.session(guard._session_id).set_stage("read")
 
-    approvals = Approvals(meanwhile=restart)
+    approvals = ScriptedApprovalBackend([granted()] * 9, meanwhile=restart)
     guard = guarded(stages=(READ_TASK, REVIEW, EDIT), approval_backend=approvals)
     asyncio.run(guard.session(guard._session_id).set_stage("review"))
 
@@ -222,7 +223,7 @@ def test_observe_mode_records_what_the_workflow_would_block() -> None:
 
 
 def test_observe_mode_asks_nobody() -> None:
-    approvals = Approvals()
+    approvals = ScriptedApprovalBackend([granted()] * 9)
     guard = guarded(stages=(REVIEW, EDIT), mode="observe", approval_backend=approvals)
 
     run(guard, name="Edit")

@@ -1,10 +1,63 @@
 """
-Parts for tests of programs that use edictum; the shared fixtures run with ``python -m edictum.testing.conformance``.
+Parts for tests of programs that use edictum, and of parts that extend it.
+
+=============================  ==========================================================================
+module                         what
+=============================  ==========================================================================
+:mod:`edictum.testing.approval`    approvals that answer from a script
+:mod:`edictum.testing.clocks`      clocks that a test sets, or that are broken
+:mod:`edictum.testing.faults`      storage backends, sinks and approval backends that fail on purpose
+:mod:`edictum.testing.strategies`  generators of rulesets and calls for hypothesis (extra ``testing``)
+:mod:`edictum.testing.suites`      the tests that a storage backend, sink or approval backend must pass
+:mod:`edictum.testing.running`     coroutines at once, within a time limit, and in several threads
+:mod:`edictum.testing.conformance` ``python -m edictum.testing.conformance`` runs the shared fixtures
+=============================  ==========================================================================
+
+The names below can be imported from here; each is loaded when it is asked for.
 """
 
 from __future__ import annotations
 
-# Nothing here imports ``edictum.testing.conformance``: running it with ``-m`` would then load it twice.
-from edictum.testing.approval import AutoApprovalBackend
+import typing
 
-__all__ = ["AutoApprovalBackend"]
+if typing.TYPE_CHECKING:
+    from edictum.testing.approval import AutoApprovalBackend, ScriptedApprovalBackend
+    from edictum.testing.clocks import BrokenClock, ManualClock
+    from edictum.testing.faults import Faults, FaultyApprovalBackend, FaultyAuditSink, FaultyStorageBackend
+    from edictum.testing.suites import ApprovalBackendSuite, AuditSinkSuite, StorageBackendSuite
+
+__all__ = [
+    "ApprovalBackendSuite",
+    "AuditSinkSuite",
+    "AutoApprovalBackend",
+    "BrokenClock",
+    "Faults",
+    "FaultyApprovalBackend",
+    "FaultyAuditSink",
+    "FaultyStorageBackend",
+    "ManualClock",
+    "ScriptedApprovalBackend",
+    "StorageBackendSuite",
+]
+
+_ON_DEMAND = {
+    "ApprovalBackendSuite": "suites",
+    "AuditSinkSuite": "suites",
+    "AutoApprovalBackend": "approval",
+    "BrokenClock": "clocks",
+    "Faults": "faults",
+    "FaultyApprovalBackend": "faults",
+    "FaultyAuditSink": "faults",
+    "FaultyStorageBackend": "faults",
+    "ManualClock": "clocks",
+    "ScriptedApprovalBackend": "approval",
+    "StorageBackendSuite": "suites",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name in _ON_DEMAND:
+        from importlib import import_module
+
+        return getattr(import_module(f"edictum.testing.{_ON_DEMAND[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
