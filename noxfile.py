@@ -18,7 +18,7 @@ ROOT = Path(__file__).parent
 PYTHONS = ["3.11", "3.12", "3.13"]
 CONSTRAINTS = ["-c", str(ROOT / "constraints.txt")]
 PUBLISHED = "edictum[yaml]==0.19.0"  # what `bench` compares with
-WHEEL_LIMIT_KB = 400
+WHEEL_LIMIT_KB = 600  # half of it are templates, command line, gate and testing, which a guard never loads
 OTEL_REQUIRED = {"EDICTUM_OTEL_REQUIRED": "1"}  # tests that need it fail without it, instead of being skipped
 
 nox.needs_version = ">=2025.2.9"
