@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -483,7 +484,9 @@ def test_signal_ends_in_a_block(number: signal.Signals, home: Path, project: Pat
     pipe = project / "rules.json"
     os.mkfifo(pipe)
     line = "exec " + check_line("claude-code", "--rules", str(pipe))
-    with start(line, home, project) as process:
+    # Who starts the tests may have ignored the signal, and that is handed on.
+    obey = partial(signal.signal, number, signal.SIG_DFL)
+    with start(line, home, project, preexec_fn=obey) as process:
         assert process.stdin is not None
         process.stdin.write(json.dumps(shell_call("claude-code", "ls", str(project))).encode())
         process.stdin.close()

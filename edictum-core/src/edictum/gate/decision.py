@@ -44,8 +44,10 @@ class Decider:
                 *rules,
                 environment=environment,
                 backend=self._sessions,
-                # Standard output belongs to the host, and the hook writes its own log.
+                # Standard output belongs to the host, the hook writes its own log, and an exporter that cannot reach
+                # its collector would hold up the end of the process until the host runs the tool all the same.
                 audit_sink=[],
+                telemetry=False,
                 approval_backend=self._approval,
             )
         except FileNotFoundError as error:

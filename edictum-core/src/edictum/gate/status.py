@@ -129,7 +129,7 @@ def _look_at_rules(
     rules: list[str] = []
     try:
         rules = find_rules(project, pinned, environ)
-        described = Edictum.from_yaml(*rules, audit_sink=[]).describe()
+        described = Edictum.from_yaml(*rules, audit_sink=[], telemetry=False).describe()
     except (EdictumConfigError, OSError) as error:
         return tuple(rules), [f"every call is blocked: {error}"], ()
     notes: list[str] = []
