@@ -20,6 +20,7 @@ from edictum import (
     AuditEvent,
     Edictum,
     EdictumDenied,
+    EdictumToolError,
     Session,
     canonical_action,
     create_envelope,
@@ -91,7 +92,7 @@ async def judge_workflow(family: str, case: Any, run: Run | None = None) -> None
     Args:
         family: Name of the case's family.
         case: The case, its workflow in place of the name.
-        run: Makes the calls of the family for adapters; None makes them with :meth:`Edictum.govern`.
+        run: Makes the calls of the family for adapters; None makes them with :meth:`Edictum.run`.
 
     Raises:
         DifferenceError: A step went otherwise than the case says.
@@ -192,20 +193,19 @@ async def run_governed(
     guard: Edictum, call: Mapping[str, Any], step: Mapping[str, Any], parent_session_id: str | None
 ) -> str | None:
     """
-    Make a call the way an adapter does that has an entry point before the tool and one after it.
+    Make a call with :meth:`Edictum.run`.
     """
+    failed = step.get("execution") == "error"
+    result: Any = f"Error: {call['tool']} failed" if failed else step.get("mcp_result", "done")
     metadata = None if parent_session_id is None else {"parent_session_id": parent_session_id}
-    governed = guard.govern(call["tool"], call.get("args", {}), session_id=call["session_id"], metadata=metadata)
     try:
-        await governed.begin()
+        await guard.run(
+            call["tool"], call.get("args", {}), lambda **args: result, session_id=call["session_id"], metadata=metadata
+        )
     except EdictumDenied as denied:
         return denied.reason
-    execution = step.get("execution")
-    if execution == "not_run":
-        await governed.abandon()
+    except EdictumToolError:
         return None
-    result: Any = step.get("mcp_result", "done")
-    await governed.finish(f"Error: {call['tool']} failed" if execution == "error" else result)
     return None
 
 
