@@ -276,14 +276,16 @@ class ToolSpan:
         """
         outcome = self._outcome
         attributes: dict[str, str | bool] = {}
-        failure = None if error is None else type(error).__name__
+        failed = error is not None
         if outcome is not None:
             attributes["governance.tool_success"] = bool(outcome.tool_success)
             attributes["governance.postconditions_passed"] = bool(outcome.postconditions_passed)
-            failure = None if outcome.tool_success else sound(outcome.error or "")
-        if failure is not None:
-            attributes["error.type"] = "EdictumToolError" if error is None else type(error).__name__
-        self._finish(attributes, failure)
+            failed = not outcome.tool_success
+        # Only its type: the text of a failed tool quotes arguments and results.
+        failure = "EdictumToolError" if error is None else type(error).__name__
+        if failed:
+            attributes["error.type"] = failure
+        self._finish(attributes, failure if failed else None)
 
     def _finish(self, attributes: dict[str, Any], failure: str | None) -> None:
         if self._ended:
