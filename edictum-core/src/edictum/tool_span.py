@@ -157,7 +157,8 @@ class ToolSpan:
             "tool.call_index": call.call_index,
             "governance.environment": sound(call.environment),
             "governance.run_id": sound(call.run_id),
-            "gen_ai.tool.call.id": sound(self._clean(str(call.tool_use_id))) if call.tool_use_id else call.call_id,
+            # The model's id is text from outside; edictum's own is not.
+            "gen_ai.tool.call.id": sound(self._clean(str(call.tool_use_id)) if call.tool_use_id else call.call_id),
         }
         if policy_version is not None:
             attributes["edictum.policy_version"] = sound(policy_version)
@@ -208,7 +209,7 @@ class ToolSpan:
         principal = event.principal or {}
         for name in _PRINCIPAL:
             if principal.get(name) is not None:
-                attributes[f"edictum.principal.{name}"] = sound(str(principal[name]))
+                attributes[f"edictum.principal.{name}"] = sound(principal[name])
         if self.telemetry._capture_args:
             attributes["edictum.tool.args"] = self._shown_args(event)
         telemetry = self.telemetry
