@@ -44,7 +44,6 @@ from guards import (
     unanswered,
 )
 from recording import Recorder, attributes, parent_id, shown_texts, span_id, status, traced
-from test_redaction import TOKENS
 
 # isort: split
 from opentelemetry import context as otel_context
@@ -273,23 +272,24 @@ def test_call_blocked_after_its_approval_shows_the_block() -> None:
 
 
 @pytest.mark.parametrize(
-    ("result", "description", "kind"),
+    ("result", "kind"),
     [
-        (ValueError("no such file"), "no such file", "ValueError"),
-        ("Error: no such file", "Error: no such file", "EdictumToolError"),
-        ({"is_error": True}, "{'is_error': True}", "EdictumToolError"),
+        (ValueError("no such file"), "ValueError"),
+        ("Error: no such file", "EdictumToolError"),
+        ({"is_error": True, "text": "no such file"}, "EdictumToolError"),
     ],
 )
-def test_failed_tool_is_an_error(result: Any, description: str, kind: str) -> None:
+def test_failed_tool_is_an_error_without_its_text(result: Any, kind: str) -> None:
     guard, recorder = traced()
     with pytest.raises(EdictumToolError):
         run(guard, Tool(result))
     shown = attributes(recorder.tool_span)
-    assert status(recorder.tool_span) == ("ERROR", description)
+    assert status(recorder.tool_span) == ("ERROR", kind)
     assert (shown["governance.tool_success"], shown["error.type"]) == (False, kind)
     assert shown["governance.action"] == "allowed"
     assert status(recorder.evaluations[-1]) == ("OK", None)
-    assert recorder.tool_span.events == ()  # an exception is not recorded: its text may hold anything
+    assert recorder.tool_span.events == ()
+    assert not [text for text in shown_texts(recorder) if "no such file" in text]
 
 
 def test_broken_post_rule_shows_on_the_span() -> None:
@@ -305,7 +305,7 @@ def test_interrupted_tool_ends_the_span(error: type[BaseException]) -> None:
     with pytest.raises(error):
         guard.run_sync("read", {}, Tool(error()))
     shown = attributes(recorder.tool_span)
-    assert status(recorder.tool_span) == ("ERROR", "cancelled")
+    assert status(recorder.tool_span) == ("ERROR", error.__name__)
     assert (shown["governance.tool_success"], shown["error.type"]) == (False, error.__name__)
 
 
@@ -382,7 +382,7 @@ def test_governed_call_that_fails_is_an_error() -> None:
         await call.fail(ValueError("no"))
 
     asyncio.run(main())
-    assert status(recorder.tool_span) == ("ERROR", "no")
+    assert status(recorder.tool_span) == ("ERROR", "ValueError")
 
 
 def test_misused_call_keeps_its_span(caplog: pytest.LogCaptureFixture) -> None:
@@ -731,15 +731,15 @@ def test_guards_may_share_providers() -> None:
 
 def test_fault_of_an_adapter_is_reported() -> None:
     guard, recorder = traced(mode="observe")
-    report_adapter_exception(guard, "read", ValueError(f"{TOKENS['github']} is wrong"))
+    report_adapter_exception(guard, "read", ValueError("notes.txt"))
     (span,) = recorder.spans
     assert span.name == "edictum.adapter.internal_exception"
     assert attributes(span) == {
-        "governance.adapter_exception": "ValueError: [REDACTED] is wrong",
+        "governance.adapter_exception": "ValueError",
         "governance.mode": "observe",
         "tool.name": "read",
     }
-    assert status(span)[0] == "ERROR"
+    assert status(span) == ("ERROR", "ValueError")
     label = frozenset({("tool.name", "read"), ("governance.mode", "observe")})
     assert recorder.measured("edictum.adapter.internal_exception") == {label: 1}
 

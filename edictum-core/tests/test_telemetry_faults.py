@@ -30,7 +30,7 @@ from edictum.testing import ScriptedApprovalBackend
 from guards import AsyncTool, Tool, ask, denied, granted, guard_of, post, pre, run
 from hypothesis import given
 from hypothesis import strategies as st
-from recording import Recorder, attributes, shown_texts, traced
+from recording import Recorder, shown_texts, traced
 from test_redaction import TOKENS
 
 # isort: split
@@ -335,11 +335,6 @@ def test_telemetry_that_cannot_be_set_up_is_off(fault: str) -> None:
 
 @pytest.mark.fault
 def test_adapter_fault_is_reported_without_raising() -> None:
-    class UnprintableError(Exception):
-        def __str__(self) -> str:
-            raise BrokenError
-
-    guard, recorder = traced()
-    report_adapter_exception(guard, "read", UnprintableError())
-    report_adapter_exception(guard_of(telemetry=broken("start_span").telemetry), "read", ValueError("no"))
-    assert [attributes(span)["governance.adapter_exception"] for span in recorder.spans] == ["UnprintableError"]
+    telemetry = broken("start_span").telemetry
+    report_adapter_exception(guard_of(telemetry=telemetry), "read", ValueError("no"))
+    assert telemetry.failures == 1

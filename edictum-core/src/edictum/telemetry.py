@@ -13,7 +13,6 @@ import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
-from edictum.engine.outcome import error_text
 from edictum.errors import EdictumConfigError
 from edictum.otel import Api, Providers, api, installed, meter_of, tracer_of
 
@@ -117,10 +116,10 @@ class GovernanceTelemetry:
         level = logging.WARNING if self.failures == 1 else logging.DEBUG
         logger.log(level, "telemetry failed; the call goes on without it", exc_info=error)
 
-    def _adapter_exception(self, tool: str, mode: str, text: str) -> None:
-        attributes = {"governance.adapter_exception": text, "governance.mode": mode, "tool.name": tool}
+    def _adapter_exception(self, tool: str, mode: str, kind: str) -> None:
+        attributes = {"governance.adapter_exception": kind, "governance.mode": mode, "tool.name": tool}
         span = self._tracer.start_span("edictum.adapter.internal_exception", attributes=attributes)
-        span.set_status(self._api.trace.StatusCode.ERROR, text)
+        span.set_status(self._api.trace.StatusCode.ERROR, kind)
         span.end()
         self._instruments.adapter_exceptions.add(1, {**self._label(tool), "governance.mode": mode})
 
@@ -130,20 +129,16 @@ def report_adapter_exception(guard: Edictum, tool_name: str, error: BaseExceptio
     Report that the code of an adapter failed around a call; for authors of adapters.
 
     Args:
-        guard: The adapter's guard; its ``telemetry`` says where to, its ``redaction`` what is shown.
+        guard: The adapter's guard; its ``telemetry`` says where to.
         tool_name: The tool of the call.
-        error: What the adapter's own code raised.
+        error: What the adapter's own code raised; only its type is sent.
     """
     telemetry = telemetry_in_use(guard._telemetry)
     if telemetry is None:
         return
-    clean = guard._decision_log.text
     try:
-        try:
-            text = error_text(error)
-        except Exception:  # its own text cannot be made
-            text = type(error).__name__
-        telemetry._adapter_exception(sound(clean(tool_name)), guard.mode, sound(clean(text)))
+        tool = sound(guard._decision_log.text(tool_name))
+        telemetry._adapter_exception(tool, guard.mode, type(error).__name__)
     except Exception as failure:
         telemetry._failed(failure)
 

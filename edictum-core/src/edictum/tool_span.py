@@ -157,7 +157,8 @@ class ToolSpan:
             "tool.call_index": call.call_index,
             "governance.environment": sound(call.environment),
             "governance.run_id": sound(call.run_id),
-            "gen_ai.tool.call.id": sound(self._clean(str(call.tool_use_id))) if call.tool_use_id else call.call_id,
+            # The model's id is text from outside; edictum's own is not.
+            "gen_ai.tool.call.id": sound(self._clean(str(call.tool_use_id)) if call.tool_use_id else call.call_id),
         }
         if policy_version is not None:
             attributes["edictum.policy_version"] = sound(policy_version)
@@ -208,7 +209,7 @@ class ToolSpan:
         principal = event.principal or {}
         for name in _PRINCIPAL:
             if principal.get(name) is not None:
-                attributes[f"edictum.principal.{name}"] = sound(str(principal[name]))
+                attributes[f"edictum.principal.{name}"] = sound(principal[name])
         if self.telemetry._capture_args:
             attributes["edictum.tool.args"] = self._shown_args(event)
         telemetry = self.telemetry
@@ -276,14 +277,16 @@ class ToolSpan:
         """
         outcome = self._outcome
         attributes: dict[str, str | bool] = {}
-        failure = None if error is None else type(error).__name__
+        failed = error is not None
         if outcome is not None:
             attributes["governance.tool_success"] = bool(outcome.tool_success)
             attributes["governance.postconditions_passed"] = bool(outcome.postconditions_passed)
-            failure = None if outcome.tool_success else sound(outcome.error or "")
-        if failure is not None:
-            attributes["error.type"] = "EdictumToolError" if error is None else type(error).__name__
-        self._finish(attributes, failure)
+            failed = not outcome.tool_success
+        # Only its type: the text of a failed tool quotes arguments and results.
+        failure = "EdictumToolError" if error is None else type(error).__name__
+        if failed:
+            attributes["error.type"] = failure
+        self._finish(attributes, failure if failed else None)
 
     def _finish(self, attributes: dict[str, Any], failure: str | None) -> None:
         if self._ended:
