@@ -5,6 +5,7 @@ The table of hosts: payloads become calls, verdicts become answers.
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -12,6 +13,8 @@ from edictum.gate.formats import HOSTS, Verdict, host_of
 from edictum.gate.payload import MAX_PAYLOAD_BYTES, Unreadable, parse_object
 from gate_hosts import HOSTS as ASSISTANTS
 from gate_hosts import Answer, reaction, shell_call
+from hypothesis import given
+from hypothesis import strategies as st
 
 BLOCK = Verdict("block", "Because.", "rule-1")
 FAILED = Verdict("block", "Broken.", failed=True)
@@ -302,6 +305,41 @@ def test_payload_that_readers_could_take_differently_is_refused(data: bytes, mes
 
 def test_payload_may_begin_with_a_byte_order_mark() -> None:
     assert parse_object(b'\xef\xbb\xbf{"a": "\xc3\xbc"}') == {"a": "ü"}
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+PAYLOAD_KEYS = [
+    "tool_name", "tool_input", "toolName", "toolArgs", "tool", "args", "session_id", "sessionId", "conversation_id",
+    "cwd", "project", "command", "file_path", "hook_event_name", "permission_mode", "prompt_id", "workspace_roots",
+    "cursor_version",
+]  # fmt: skip
+
+
+@pytest.mark.property
+@given(
+    st.sampled_from(sorted(HOSTS)),
+    st.dictionaries(st.sampled_from(PAYLOAD_KEYS), JSON | st.sampled_from(["Bash", "preToolUse", "{}"]), max_size=8),
+)
+def test_any_payload_is_read_or_refused(host: str, payload: dict[str, Any]) -> None:
+    try:
+        call = host_of(HOSTS[host], payload).read(payload)
+    except Unreadable:
+        return
+    assert call.tool_name.strip()
+    assert type(call.args) is dict
+    for fact in (call.session_id, call.cwd, call.project, call.cannot_ask):
+        assert fact is None or (type(fact) is str and fact)
+
+
+@pytest.mark.property
+@given(st.binary(max_size=40))
+def test_any_bytes_are_an_object_or_refused(data: bytes) -> None:
+    with suppress(Unreadable):
+        assert type(parse_object(data)) is dict
 
 
 def test_limit_of_a_payload_is_10_mb() -> None:
