@@ -527,3 +527,26 @@ def test_explain_tool_without_rules_says_so(ruleset: str, tmp_path: Path, capsys
     path = write(tmp_path / "one.yaml", RULESET[: RULESET.index("  - id: ask-outside")])
     assert main(["explain", path, "--tool", "other", "--args", "{}"]) == 0
     assert "  no rule concerns a call of this tool" in text_of(capsys)
+
+
+WORKFLOW = {
+    "apiVersion": "edictum/v1",
+    "kind": "Workflow",
+    "metadata": {"name": "work"},
+    "stages": [{"id": "read", "tools": ["Read"]}, {"id": "edit", "tools": ["Edit"]}],
+}
+
+
+def test_validate_takes_workflows_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    good, bad = tmp_path / "good.json", tmp_path / "bad.json"
+    good.write_text(json.dumps(WORKFLOW))
+    bad.write_text(json.dumps({**WORKFLOW, "stages": [{"id": "read", "tols": []}]}))
+
+    assert main(["validate", str(good)]) == 0
+    assert capsys.readouterr().out == f"{good}: valid workflow, 2 stages\n"
+    assert main(["validate", str(good), str(bad)]) == 1
+    assert "stages[0].tols: unknown key" in capsys.readouterr().out
+    assert main(["validate", str(good), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["valid"] is True
+    assert (found["files"][0]["total"], found["files"][0]["counts"]) == (2, {"stages": 2})

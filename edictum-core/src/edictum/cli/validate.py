@@ -26,20 +26,22 @@ class _Report:
         file: The file as it was named.
         counts: Rules by type.
         disabled: How many rules are switched off.
+        stages: How many stages there are, of a workflow; None for a ruleset.
         error: Why it is invalid, or None.
     """
 
     file: str
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(_TYPES.values(), 0))
     disabled: int = 0
+    stages: int | None = None
     error: EdictumConfigError | None = None
 
     @property
     def total(self) -> int:
         """
-        How many rules there are.
+        How many rules, or stages, there are.
         """
-        return sum(self.counts.values())
+        return sum(self.counts.values()) if self.stages is None else self.stages
 
     @property
     def problems(self) -> list[str]:
@@ -53,9 +55,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """
     Add the options.
     """
-    parser.add_argument("files", nargs="+", metavar="FILE", help="ruleset, YAML or JSON")
+    parser.add_argument("files", nargs="+", metavar="FILE", help="ruleset or workflow, YAML or JSON")
     add_format_options(parser)
-    parser.epilog = "Exit code 1 means that a file is invalid. Of several valid files it is shown how they compose."
+    parser.epilog = "Exit code 1 means that a file is invalid. Of several valid rulesets it is shown how they compose."
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -63,17 +65,18 @@ def run(arguments: argparse.Namespace) -> int:
     Validate each file by itself and show all problems; then say what the valid ones become together.
     """
     reports = [_report(path) for path in arguments.files]
-    valid = [report.file for report in reports if report.error is None]
+    invalid = any(report.error is not None for report in reports)
+    valid = [report.file for report in reports if report.error is None and report.stages is None]
     if arguments.format == "sarif":
         _show_sarif(reports)
     elif arguments.format == "json":
-        _show_json(reports, valid)
+        _show_json(reports, valid, invalid)
     else:
         for report in reports:
             _show(report)
         if len(valid) > 1:
             _show_composition(valid)
-    return 0 if len(valid) == len(reports) else 1
+    return 1 if invalid else 0
 
 
 def _report(path: str) -> _Report:
@@ -82,6 +85,9 @@ def _report(path: str) -> _Report:
     report = _Report(path)
     try:
         with reading(path):
+            report.stages = _stages(path)
+            if report.stages is not None:
+                return report
             described = Edictum.from_yaml(path, audit_sink=[], telemetry=False).describe()
     except EdictumConfigError as error:
         report.error = error
@@ -92,6 +98,23 @@ def _report(path: str) -> _Report:
     return report
 
 
+def _stages(path: str) -> int | None:
+    """
+    How many stages a workflow has; None when the file is none.
+
+    Raises:
+        EdictumConfigError: It is no valid workflow, or cannot be read.
+    """
+    from edictum.ruleset.document import read_file
+
+    data = read_file(path).data
+    if not isinstance(data, dict) or data.get("kind") != "Workflow":
+        return None
+    from edictum.workflow import load_workflow
+
+    return len(load_workflow(path).stages)
+
+
 def _compose(files: list[str]) -> Any:
     try:
         return compose_files(files)[2]
@@ -100,7 +123,7 @@ def _compose(files: list[str]) -> Any:
         raise CommandError(message, *problem_lines(files, error), code=1) from error
 
 
-def _show_json(reports: list[_Report], valid: list[str]) -> None:
+def _show_json(reports: list[_Report], valid: list[str], invalid: bool) -> None:
     published: dict[str, Any] = {
         "files": [
             {
@@ -108,11 +131,11 @@ def _show_json(reports: list[_Report], valid: list[str]) -> None:
                 "valid": report.error is None,
                 "error": "\n".join(report.problems) or None,
                 "total": report.total,
-                "counts": report.counts,
+                "counts": report.counts if report.stages is None else {"stages": report.stages},
             }
             for report in reports
         ],
-        "valid": len(valid) == len(reports),
+        "valid": not invalid,
     }
     if len(valid) > 1:
         published["composed"] = published_report(_compose(valid))
@@ -136,6 +159,9 @@ def _show(report: _Report) -> None:
         say(problem)
     if problems:
         say(f"{report.file}: invalid, {counted(len(problems), 'problem')}")
+        return
+    if report.stages is not None:
+        say(f"{report.file}: valid workflow, {counted(report.stages, 'stage')}")
         return
     counts = ", ".join(f"{number} {name}" for name, number in report.counts.items() if number)
     line = f"{report.file}: valid, {counted(report.total, 'rule')}"
