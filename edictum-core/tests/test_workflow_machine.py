@@ -194,6 +194,36 @@ def test_checks_see_every_command_of_a_line() -> None:
     assert [answer.reason for answer in said] == ["Not to main.", "Only git push."]
 
 
+@pytest.mark.security
+@pytest.mark.parametrize(
+    "args",
+    [
+        {"command": "git push origin main"},
+        {"cmd": "cd x && git push origin main"},
+        {"script": "git push origin main"},
+        {"command": ["git", "push", "origin", "main"]},
+        {"command": {"run": "git push"}},
+        {"command": "ls", "cmd": "git push origin main"},
+        {"command": 7},
+    ],
+)
+def test_checks_see_commands_of_tools_that_are_not_declared_to_be_shells(args: dict[str, Any]) -> None:
+    stage = {"id": "work", "checks": [{"command_not_matches": "^git push", "message": "No pushing."}]}
+
+    (said,) = play(runtime(stage), session(), call("run_terminal", **args))
+
+    assert (said.action, said.reason) == ("block", "No pushing.")
+    assert play(runtime(stage), session(), call("run_terminal", command="ls"))[0].action == "allow"
+
+
+def test_only_declared_shells_leave_evidence_of_commands() -> None:
+    workflow, at = runtime({**TEST, "tools": ["note"], "checks": []}, EDIT), session()
+
+    said = play(workflow, at, call("note", command="pytest"), call("Edit"))
+
+    assert [answer.action for answer in said] == ["allow", "block"]
+
+
 def test_recorded_line_with_a_second_command_does_not_open_a_gate() -> None:
     stage = {**TEST, "checks": []}
 

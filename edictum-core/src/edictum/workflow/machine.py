@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from shlex import join as shell_join
 from typing import Any, Literal, TypeAlias
 
 from edictum.globs import glob_matcher, is_glob
@@ -31,6 +32,7 @@ RunExec: TypeAlias = Callable[[Condition], Awaitable[tuple[bool, str]]]
 NOT_ALLOWED = "Tool is not allowed in this workflow stage"
 _READ = "Read"
 _NO_COMMAND = CommandLine("", ("",))
+_COMMAND_KEYS = ("command", "cmd", "script")
 
 
 @dataclass(slots=True)
@@ -286,7 +288,7 @@ class Machine:
             return _Misfit(NOT_ALLOWED)
         if stage.tools and not any(glob_matcher(tool)(call.tool_name) for tool in stage.tools):
             return _Misfit(NOT_ALLOWED)
-        line = read_line(call.bash_command) if call.bash_command else _NO_COMMAND
+        line = _line_of(call) if stage.checks else _NO_COMMAND
         for check in stage.checks:
             pattern = self._patterns[_pattern_of(check)]
             if not (line.satisfies(pattern) if check.command_matches is not None else line.avoids(pattern)):
@@ -385,6 +387,22 @@ class Machine:
             "message": message,
             "metadata": metadata,
         }
+
+
+def _line_of(call: ToolCall) -> CommandLine:
+    """
+    The command of a call, as checks see it: also that of a tool which nobody has declared to be a shell.
+    """
+    if call.bash_command is not None:
+        return read_line(call.bash_command) if call.bash_command else _NO_COMMAND
+    given = [call.args[key] for key in _COMMAND_KEYS if call.args.get(key) not in (None, "")]
+    if not given:
+        return _NO_COMMAND
+    if len(given) == 1 and isinstance(given[0], str):
+        return read_line(given[0])
+    if len(given) == 1 and isinstance(given[0], (list, tuple)) and all(isinstance(word, str) for word in given[0]):
+        return read_line(shell_join(given[0]))
+    return CommandLine("", None)
 
 
 def _pattern_of(check: WorkflowCheck) -> str:
