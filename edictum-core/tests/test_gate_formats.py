@@ -29,9 +29,9 @@ def read(host: str, **payload: Any) -> Any:
 
 @pytest.mark.parametrize("host", [*ASSISTANTS, "raw"])
 def test_shell_command_is_bash_for_every_host(host: str) -> None:
-    call = HOSTS[host].read(shell_call(host, "ls -l", "/work", "abc"))
+    call = HOSTS[host].read(shell_call(host, "ls -l", "/srv", "abc"))
     assert (call.tool_name, call.args["command"]) == ("Bash", "ls -l")
-    assert (call.session_id, call.cwd) == ("abc", "/work")
+    assert (call.session_id, call.cwd) == ("abc", "/srv")
 
 
 NAMES = [
@@ -111,7 +111,7 @@ def test_arguments_may_come_as_json_text(text: str) -> None:
 @pytest.mark.parametrize("host", [*ASSISTANTS, "raw"])
 @pytest.mark.parametrize("wrong", ["missing", "", "  ", None, 7, ["Bash"]])
 def test_payload_without_a_tool_name_is_refused(host: str, wrong: Any) -> None:
-    payload = shell_call(host, "ls", "/work")
+    payload = shell_call(host, "ls", "/srv")
     key, _ = KEYS.get(host, ("tool_name", "tool_input"))
     payload.pop(key)
     if wrong != "missing":
@@ -127,7 +127,7 @@ def test_payload_without_arguments_is_refused(host: str, wrong: Any) -> None:
     """
     A host that renames the key would otherwise have its calls judged as calls without arguments.
     """
-    payload = shell_call(host, "ls", "/work")
+    payload = shell_call(host, "ls", "/srv")
     _, key = KEYS.get(host, ("tool_name", "tool_input"))
     payload.pop(key)
     if wrong != "missing":
@@ -138,7 +138,7 @@ def test_payload_without_arguments_is_refused(host: str, wrong: Any) -> None:
 
 @pytest.mark.parametrize("host", ["claude-code", "cursor", "gemini"])
 def test_hook_on_another_event_is_refused(host: str) -> None:
-    payload = {**shell_call(host, "ls", "/work"), "hook_event_name": "PostToolUse"}
+    payload = {**shell_call(host, "ls", "/srv"), "hook_event_name": "PostToolUse"}
     with pytest.raises(Unreadable, match="another event"):
         HOSTS[host].read(payload)
 
@@ -146,7 +146,7 @@ def test_hook_on_another_event_is_refused(host: str) -> None:
 @pytest.mark.parametrize("key", ["session_id", "cwd"])
 def test_fact_of_the_wrong_type_is_refused(key: str) -> None:
     with pytest.raises(Unreadable, match=key):
-        HOSTS["claude-code"].read({**shell_call("claude-code", "ls", "/work"), key: 7})
+        HOSTS["claude-code"].read({**shell_call("claude-code", "ls", "/srv"), key: 7})
 
 
 def test_cursor_has_events_for_single_tools() -> None:

@@ -161,16 +161,16 @@ def test_completed_workflow_blocks_where_that_is_asked_for() -> None:
     assert after.action == "block"
 
 
-@pytest.mark.parametrize("path", ["TASK.md", "./TASK.md", "docs/../TASK.md", ".//TASK.md", "/work/TASK.md"])
+@pytest.mark.parametrize("path", ["TASK.md", "./TASK.md", "docs/../TASK.md", ".//TASK.md", "/srv/TASK.md"])
 def test_file_is_read_under_any_name_that_means_it(path: str) -> None:
-    said = play(runtime(READ_TASK, EDIT, workspace="/work"), session(), call("Read", path=path), call("Edit"))
+    said = play(runtime(READ_TASK, EDIT, workspace="/srv"), session(), call("Read", path=path), call("Edit"))
 
     assert said[1].action == "allow"
 
 
 @pytest.mark.parametrize("path", ["task.md", "x/TASK.md", "../TASK.md", "/TASK.md", "TASK.md.txt", ""])
 def test_another_file_does_not_count(path: str) -> None:
-    said = play(runtime(READ_TASK, EDIT, workspace="/work"), session(), call("Read", path=path), call("Edit"))
+    said = play(runtime(READ_TASK, EDIT, workspace="/srv"), session(), call("Read", path=path), call("Edit"))
 
     assert said[1].action == "block"
 
