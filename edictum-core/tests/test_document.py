@@ -473,7 +473,7 @@ def test_yaml_both_parsers_give_the_same_data_places_and_refusals(text: str) -> 
 
 @pytest.mark.property
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(rulesets(sandbox=True, observability=True))
+@given(rulesets(sandbox=True, for_readers=True))
 def test_json_round_trip_gives_the_same_data_and_a_place_for_every_value(data: dict[str, Any]) -> None:
     text = json.dumps(data, indent=1)
     document = read_document(text)
@@ -493,7 +493,7 @@ def test_json_round_trip_gives_the_same_data_and_a_place_for_every_value(data: d
 @needs_yaml
 @pytest.mark.property
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(rulesets(sandbox=True, observability=True))
+@given(rulesets(sandbox=True, for_readers=True))
 def test_json_text_read_as_yaml_is_the_same(data: dict[str, Any]) -> None:
     text = json.dumps(data, ensure_ascii=False)
     assert read_document(text).data == yaml.compose(text).root

@@ -109,7 +109,7 @@ def test_upgrade_again_changes_nothing() -> None:
 
 @pytest.mark.property
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(rulesets(observability=True))
+@given(rulesets(for_readers=True))
 def test_upgrade_of_todays_document_is_the_identity(data: dict[str, Any]) -> None:
     assert (data, []) == upgrade_ruleset(data)
 

@@ -175,7 +175,7 @@ def test_read_rule_mode_defaults_to_that_of_the_document() -> None:
 
 @pytest.mark.property
 @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(rulesets(sandbox=True, observability=True))
+@given(rulesets(sandbox=True, for_readers=True))
 def test_read_generated_document_keeps_every_rule(data: Data) -> None:
     ruleset = read_ruleset(from_mapping(data))
     enabled = [rule["id"] for rule in data["rules"] if rule.get("enabled", True)]

@@ -103,7 +103,7 @@ def mutated_rulesets(draw: st.DrawFn) -> dict[str, Any]:
     """
     A valid document with one thing removed, replaced or added somewhere.
     """
-    document = copy.deepcopy(draw(rulesets(sandbox=True, observability=True)))
+    document = copy.deepcopy(draw(rulesets(sandbox=True, for_readers=True)))
     places = _containers(document)[::-1]  # the innermost first: generators favour the front
     container = draw(st.sampled_from(places))
     value = copy.deepcopy(draw(st.sampled_from(_STRANGE_VALUES)))
@@ -148,7 +148,7 @@ def test_schema_each_call_gives_data_of_its_own() -> None:
 
 @pytest.mark.property
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(rulesets(sandbox=True, observability=True))
+@given(rulesets(sandbox=True, for_readers=True))
 def test_schema_generated_valid_document_is_accepted_by_both(data: dict[str, Any]) -> None:
     assert (reader_problem(data), schema_problem(data)) == (None, None)
 

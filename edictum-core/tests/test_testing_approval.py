@@ -245,6 +245,4 @@ def test_pending_request_whose_loop_is_gone_can_be_answered() -> None:
     loop.close()
 
     assert backend.answer("approval-1")
-    # Ends the task, which would complain that it was destroyed while pending.
-    with pytest.raises(RuntimeError, match="closed"):
-        waiting[0].cancel()
+    waiting[0]._log_destroy_pending = False  # type: ignore[attr-defined]  # its loop will never end it

@@ -1,17 +1,13 @@
 """
 Parts for tests of programs that use edictum, and of parts that extend it.
 
-=============================  ==========================================================================
-module                         what
-=============================  ==========================================================================
-:mod:`edictum.testing.approval`    approvals that answer from a script
-:mod:`edictum.testing.clocks`      clocks that a test sets, or that are broken
-:mod:`edictum.testing.faults`      storage backends, sinks and approval backends that fail on purpose
-:mod:`edictum.testing.strategies`  generators of rulesets and calls for hypothesis (extra ``testing``)
-:mod:`edictum.testing.suites`      the tests that a storage backend, sink or approval backend must pass
-:mod:`edictum.testing.running`     coroutines at once, within a time limit, and in several threads
-:mod:`edictum.testing.conformance` ``python -m edictum.testing.conformance`` runs the shared fixtures
-=============================  ==========================================================================
+* :mod:`edictum.testing.approval`: approvals that answer from a script
+* :mod:`edictum.testing.clocks`: clocks that a test sets, or that are broken
+* :mod:`edictum.testing.faults`: storage backends, sinks and approval backends that fail on purpose
+* :mod:`edictum.testing.strategies`: generators of rulesets and calls for hypothesis (extra ``testing``)
+* :mod:`edictum.testing.suites`: the tests that a storage backend, sink or approval backend must pass
+* :mod:`edictum.testing.running`: coroutines at once, within a time limit, and in several threads
+* :mod:`edictum.testing.conformance`: the fixtures that all implementations share, run with ``python -m``
 
 The names below can be imported from here; each is loaded when it is asked for.
 """

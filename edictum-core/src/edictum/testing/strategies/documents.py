@@ -4,6 +4,7 @@ Generators of rulesets as plain data, valid by construction.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -144,29 +145,40 @@ def _session() -> st.SearchStrategy[Data]:
     return st.fixed_dictionaries(body, optional=_HEAD)
 
 
-_HOSTS = st.sampled_from(["example.com", "*.example.com", "**.example.org", "localhost", "10.0.0.0/8", "[::1]", "*"])
+_ROOTS = st.sampled_from([".", "src", "/srv/data", "~/notes", "/tmp/a b"])
+_BINARIES = st.sampled_from(["/usr/bin", "/opt/tools"])
+_COMMANDS = st.sampled_from(["ls", "git status", "/usr/bin/env", "pytest"])
+_HOSTS = st.sampled_from(["example.com", "*.example.com", "**.example.org", "localhost:8080", "10.0.0.0/8", "[::1]", "*"])
+_SCHEMES = st.sampled_from(["https", "http"])
 
 
-def _sandbox() -> st.SearchStrategy[Data]:
-    words, switch = lists(WORDS), st.booleans()
-    named: Data = {"domains": lists(_HOSTS), "commands": words}
+@cache
+def _sandbox(*, any_text: bool = False) -> st.SearchStrategy[Data]:
+    """
+    Sandbox rules; with any text in their lists, readers take them but they cannot be used.
+    """
+    roots, binaries, commands, hosts, schemes = (
+        lists(WORDS if any_text else entries) for entries in (_ROOTS, _BINARIES, _COMMANDS, _HOSTS, _SCHEMES)
+    )
+    switch = st.booleans()
+    named: Data = {"domains": hosts, "commands": commands}
     inside = st.one_of(
         st.fixed_dictionaries(
-            {"within": words},
+            {"within": roots},
             optional={
-                "not_within": words, "read_within": words, "write_within": words, "base": WORDS,
+                "not_within": roots, "read_within": roots, "write_within": roots, "base": _ROOTS,
                 "require_match": switch,
             },
         ),
-        st.fixed_dictionaries({"write_within": words}, optional={"not_within": words}),
+        st.fixed_dictionaries({"write_within": roots}, optional={"not_within": roots}),
         st.fixed_dictionaries(
             {"allows": st.fixed_dictionaries(named)},
             optional={
-                "not_allows": st.fixed_dictionaries({}, optional=named).filter(bool), "schemes": words,
-                "path_dirs": words, "allow_userinfo": switch, "block_private": switch,
+                "not_allows": st.fixed_dictionaries({}, optional=named).filter(bool), "schemes": schemes,
+                "path_dirs": binaries, "allow_userinfo": switch, "block_private": switch,
             },
         ),
-        st.fixed_dictionaries({"allows": st.fixed_dictionaries({"commands": words})}),
+        st.fixed_dictionaries({"allows": st.fixed_dictionaries({"commands": commands})}),
     )  # fmt: skip
     optional = {
         **_HEAD,
@@ -187,28 +199,39 @@ def rules(kind: str) -> st.SearchStrategy[Data]:
     Raises:
         KeyError: There is no such type.
     """
-    return {"pre": _pre, "post": _post, "session": _session, "sandbox": _sandbox}[kind]()
+    makers: dict[str, Callable[[], st.SearchStrategy[Data]]] = {
+        "pre": _pre,
+        "post": _post,
+        "session": _session,
+        "sandbox": _sandbox,
+    }
+    return makers[kind]()
 
 
 @cache
-def rulesets(*, sandbox: bool = False, observability: bool = False) -> st.SearchStrategy[Data]:
+def rulesets(*, sandbox: bool = False, for_readers: bool = False) -> st.SearchStrategy[Data]:
     """
     Valid rulesets with one to five rules, as plain data for :meth:`~edictum.Edictum.from_bundle_dict`.
 
     Args:
         sandbox: With sandbox rules, whose judgement looks at the files of this machine.
-        observability: With the sections ``observability`` and ``observe_alongside``.  These are for readers of
-            documents: a guard made of one writes to the files that it names.
+        for_readers: With the sections ``observability`` and ``observe_alongside``, and with any text in the lists of
+            sandbox rules.  This is for programs that read documents: a guard may refuse them, or write to the
+            files that they name.
     """
-    kinds = ["pre", "pre", "pre", "post", "session", *(["sandbox"] if sandbox else [])]
-    bodies = st.one_of(*(rules(kind) for kind in kinds))
-    several = st.lists(st.tuples(IDS, bodies), min_size=1, max_size=5, unique_by=lambda item: item[0])
+    bodies = [
+        *[rules("pre")] * 3,
+        rules("post"),
+        rules("session"),
+        *([_sandbox(any_text=for_readers)] if sandbox else []),
+    ]
+    several = st.lists(st.tuples(IDS, st.one_of(*bodies)), min_size=1, max_size=5, unique_by=lambda item: item[0])
     tool = st.fixed_dictionaries(
         {"side_effect": st.sampled_from(["pure", "read", "write", "irreversible"])},
         optional={"idempotent": st.booleans()},
     )
     optional: Data = {"tools": st.dictionaries(TOOL_PATTERNS, tool, max_size=2)}
-    if observability:
+    if for_readers:
         optional |= {"observe_alongside": st.booleans(), "observability": _observability()}
     return st.fixed_dictionaries(
         {

@@ -15,7 +15,7 @@ _TEXT = st.text(
     alphabet=st.characters(codec="utf-8", exclude_categories=["Cc", "Cs", "Cf", "Zl", "Zp", "Cn"]), max_size=12
 )
 _FEW_WORDS = st.sampled_from(["x", "xy", "yx", "X", "1", "true", "rm -rf /", "été"])
-# The longer ones are seldom, because they cost ten times as much as the others.
+# Texts of many characters are seldom, because they take longest to make.
 WORDS = st.one_of(_FEW_WORDS, _FEW_WORDS, _FEW_WORDS, _TEXT.filter(bool))
 TEXTS = st.one_of(_FEW_WORDS, _FEW_WORDS, st.just(""), _TEXT)
 _FRACTIONS = st.floats(-1000, 1000, allow_nan=False).filter(lambda number: not number.is_integer())
@@ -23,7 +23,7 @@ NUMBERS = st.one_of(st.sampled_from([0, 1, -1, 2, 1.5]), st.integers(-1000, 1000
 SCALARS = st.one_of(TEXTS, NUMBERS, st.booleans(), st.none())
 KEYS = st.sampled_from(["path", "command", "branch", "mode", "size", "x-y", "été"])
 PATHS = st.one_of(KEYS, KEYS, st.lists(KEYS, min_size=2, max_size=3).map(".".join))
-# Not from a regular expression, which takes three times as long.
+# Not from a regular expression, which takes longer.
 IDS = st.text("ab09_-", min_size=1, max_size=6).map(lambda text: text.lstrip("_-") or "r")
 PATTERNS = st.sampled_from(["rm", r"^a+$", r"\bkey\b", "[0-9]{3}", "a|b", r"\s*x", "(?i)prod", "x", "^$", r"\d"])
 # Most rules of a ruleset concern a call, or they would seldom meet each other.
