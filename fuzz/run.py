@@ -81,6 +81,7 @@ def fuzz(name: str, module: ModuleType, minutes: float) -> int:
         "artifact_prefix": f"{findings}{os.sep}",
         "max_len": module.LONGEST,
         "timeout": module.SECONDS,
+        "report_slow_units": module.SECONDS,
         "rss_limit_mb": _MEGABYTES,
         "max_total_time": max(1, round(minutes * 60)),
         "print_final_stats": 1,
