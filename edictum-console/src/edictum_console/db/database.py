@@ -1,0 +1,198 @@
+"""
+What both databases do in the same way: binding tables, transactions, and what happens after a commit.
+
+A transaction belongs to the task that opened it.  Piccolo finds the open one through a context variable, which a task
+started meanwhile inherits; its rows would be lost or kept with a transaction that it knows nothing of.  So a query from
+another task than the owner's is an error here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextvars import ContextVar
+from datetime import datetime
+from typing import Any, Literal, TypeAlias, TypeVar
+
+from piccolo.engine.base import Engine
+from piccolo.querystring import QueryString
+from piccolo.table import Table
+
+logger = logging.getLogger(__name__)
+
+TableT = TypeVar("TableT", bound=Table)
+T = TypeVar("T")
+AfterCommit: TypeAlias = Callable[[], Awaitable[None]]
+
+
+class OpenTransaction:
+    """
+    A transaction that is going on.
+
+    Attributes:
+        connection: The driver's connection that it runs on; Piccolo's engines look for this attribute.
+    """
+
+    __slots__ = ("_after_commit", "_owner", "connection")
+
+    def __init__(self, connection: Any) -> None:
+        self.connection = connection
+        self._owner = asyncio.current_task()
+        self._after_commit: dict[object, AfterCommit] = {}
+
+    def check_owner(self) -> None:
+        """
+        Refuse a query of a task that only inherited the transaction.
+
+        Raises:
+            RuntimeError: Another task opened it.
+        """
+        if asyncio.current_task() is not self._owner:
+            raise RuntimeError("a task that was started inside a transaction must not use the database")
+
+    def after_commit(self, key: object, callback: AfterCommit) -> None:
+        """
+        Call something once the transaction is committed; the same key is called once.
+        """
+        self._after_commit.setdefault(key, callback)
+
+    async def tell_committed(self) -> None:
+        """
+        Call what waits for the commit.  These are hints, so their failures are logged and end nothing.
+        """
+        for callback in self._after_commit.values():
+            try:
+                await callback()
+            except Exception:
+                logger.warning("what follows a commit failed; readers will notice the change by their timers")
+
+
+class Database(ABC):
+    """
+    One open database.
+    """
+
+    dialect: Literal["sqlite", "postgres"]
+
+    def __init__(self, engine: Engine[Any]) -> None:
+        self._engine = engine
+        self._bound: dict[type[Table], type[Table]] = {}
+        self._current: ContextVar[OpenTransaction | None] = engine.current_transaction
+
+    @abstractmethod
+    async def open(self) -> None:
+        """
+        Connect.
+
+        Raises:
+            StartError: The database cannot be used.
+        """
+
+    @abstractmethod
+    async def close(self) -> None:
+        """
+        Give all connections back.
+        """
+
+    @abstractmethod
+    def _begin(self) -> AbstractAsyncContextManager[OpenTransaction]:
+        """
+        Begin a transaction; commit it, or roll it back on any exception.
+        """
+
+    @abstractmethod
+    async def now(self) -> datetime:
+        """
+        The time, from the one clock that all replicas share.
+        """
+
+    @abstractmethod
+    async def lock(self, *names: str) -> None:
+        """
+        Keep all others that ask for one of these names out until the end of the transaction.
+        """
+
+    @abstractmethod
+    async def table_names(self) -> set[str]:
+        """
+        The tables that there are.
+        """
+
+    @abstractmethod
+    async def insert_many(self, statement: str, rows: Sequence[Sequence[Any]]) -> None:
+        """
+        Run one statement, with the driver's own placeholders, for many rows, quickly.
+        """
+
+    def table(self, table: type[TableT]) -> type[TableT]:
+        """
+        Return a table bound to this database.
+        """
+        bound = self._bound.get(table)
+        if bound is None:
+            bound = type(table.__name__, (table,), {}, tablename=table._meta.tablename, db=self._engine)
+            self._bound[table] = bound
+        return bound  # type: ignore[return-value]  # made of it just above
+
+    def in_transaction(self) -> bool:
+        """
+        Whether this task is inside a transaction.
+        """
+        return self._current.get() is not None
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[None]:
+        """
+        Do everything inside or nothing.  There are no transactions in transactions.
+        """
+        if self.in_transaction():
+            raise RuntimeError(
+                "a transaction is already open; a service calls another one's methods before or after it"
+            )
+        async with self._begin() as transaction:
+            token = self._current.set(transaction)
+            try:
+                yield
+            finally:
+                self._current.reset(token)
+
+    def after_commit(self, key: object, callback: AfterCommit) -> None:
+        """
+        Call something after the transaction that is open.
+
+        Raises:
+            RuntimeError: None is open.
+        """
+        transaction = self._current.get()
+        if transaction is None:
+            raise RuntimeError("nothing is announced outside a transaction")
+        transaction.after_commit(key, callback)
+
+    async def fetch(self, sql: str, *values: Any) -> list[dict[str, Any]]:
+        """
+        Run one statement with ``{}`` for each value; for what Piccolo cannot express.
+        """
+        rows = await self._engine.run_querystring(QueryString(sql, *values))
+        return [dict(row) for row in rows or ()]
+
+
+async def to_the_end(work: Coroutine[Any, Any, T]) -> T:
+    """
+    Await something that must not be left half done, also while this task is being cancelled.
+    """
+    task = asyncio.ensure_future(work)
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError as error:
+            cancelled = error
+        except Exception:
+            break
+    if cancelled is not None and not task.cancelled():
+        task.exception()  # so that nobody complains that it was never looked at
+        raise cancelled
+    return task.result()

@@ -1,0 +1,189 @@
+"""
+The embedded database: one file, one process, one connection.
+
+Piccolo's own engine opens a connection, and with it a thread, for each query, and under load loses writes to "database
+is locked".  Here one connection is used for everything, one statement or transaction after the other, with write-ahead
+logging and immediate transactions.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import sqlite3
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, Any, cast
+
+import aiosqlite
+from piccolo.engine.sqlite import SQLiteEngine, dict_factory
+from piccolo.querystring import QueryString
+
+from edictum_console.db.database import Database, OpenTransaction, to_the_end
+from edictum_console.errors import StartError, UnavailableError
+
+# Synchronous stays at "full": an event that was acknowledged survives a power failure.
+_PRAGMAS = ("journal_mode = wal", "synchronous = full", "foreign_keys = on", "busy_timeout = 5000")
+
+
+class _Engine(SQLiteEngine):
+    """
+    Runs every query of Piccolo on the one connection.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path=str(path))
+        self.gate = asyncio.Lock()
+        self.connection: aiosqlite.Connection | None = None
+
+    def opened(self) -> aiosqlite.Connection:
+        """
+        The connection.
+        """
+        if self.connection is None:
+            raise RuntimeError("the database is not open")
+        return self.connection
+
+    async def run_querystring(self, querystring: QueryString, in_pool: bool = False) -> Any:
+        """
+        Run a query, in the open transaction if there is one.
+        """
+        query, values = querystring.compile_string(engine_type=self.engine_type)
+        transaction = cast(OpenTransaction | None, self.current_transaction.get())
+        if transaction is not None:
+            transaction.check_owner()
+            return await self._execute(query, values)
+        async with self.gate:
+            return await self._execute(query, values)
+
+    async def _execute(self, query: str, values: Sequence[Any]) -> Any:
+        try:
+            return await self.opened().execute_fetchall(query, values)
+        except sqlite3.OperationalError as error:
+            raise _unavailable(error) from error
+
+
+class SqliteDatabase(Database):
+    """
+    A SQLite file that belongs to this process.
+    """
+
+    dialect = "sqlite"
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock_file: IO[str] | None = None
+        self._sqlite = _Engine(path)
+        super().__init__(self._sqlite)
+
+    async def open(self) -> None:
+        """
+        Connect, as the only process.
+
+        Raises:
+            StartError: The file cannot be used, or another process uses it.
+        """
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._lock_file = self._take_lock()
+            os.close(os.open(self._path, os.O_CREAT | os.O_RDWR, 0o600))  # before SQLite makes it readable for all
+            connection = await aiosqlite.connect(**self._sqlite.connection_kwargs)
+            connection.row_factory = dict_factory  # type: ignore[assignment]  # as Piccolo does
+            for pragma in _PRAGMAS:
+                await connection.execute(f"PRAGMA {pragma}")
+        except (OSError, sqlite3.Error) as error:
+            raise StartError(f"the database {self._path} cannot be used: {error}") from error
+        self._sqlite.connection = connection
+
+    def _take_lock(self) -> IO[str]:
+        file = open(self._path.with_suffix(".lock"), "w", opener=lambda path, flags: os.open(path, flags, 0o600))
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            raise StartError(
+                f"another console uses {self._path}; stop it, or set EDICTUM_DATABASE_URL and EDICTUM_REDIS_URL "
+                "to run several"
+            ) from None
+        return file
+
+    async def close(self) -> None:
+        """
+        Close the file and let others have it.
+        """
+        async with self._sqlite.gate:
+            if self._sqlite.connection is not None:
+                await to_the_end(self._sqlite.connection.close())
+                self._sqlite.connection = None
+        if self._lock_file is not None:
+            self._lock_file.close()
+            self._lock_file = None
+
+    @asynccontextmanager
+    async def _begin(self) -> AsyncIterator[OpenTransaction]:
+        async with self._sqlite.gate:
+            connection = self._sqlite.opened()
+            transaction = OpenTransaction(connection)
+            try:
+                await _control(connection, "BEGIN IMMEDIATE")
+                yield transaction
+                await _control(connection, "COMMIT")
+            except BaseException:
+                # A commit that failed leaves the transaction open; one that was cancelled may have gone through.
+                if connection.in_transaction:
+                    await _control(connection, "ROLLBACK")
+                raise
+        await transaction.tell_committed()
+
+    async def now(self) -> datetime:
+        """
+        The time of this machine, on which the only process runs.
+        """
+        return datetime.now(UTC)
+
+    async def lock(self, *names: str) -> None:
+        """
+        Nothing: a transaction here has the whole database for itself.
+        """
+
+    async def table_names(self) -> set[str]:
+        """
+        The tables that there are.
+        """
+        return {row["name"] for row in await self.fetch("SELECT name FROM sqlite_master WHERE type = 'table'")}
+
+    async def insert_many(self, statement: str, rows: Sequence[Sequence[Any]]) -> None:
+        """
+        Run one statement for many rows, in the open transaction.
+        """
+        transaction = self._current.get()
+        if transaction is None:
+            raise RuntimeError("many rows are inserted inside a transaction only")
+        transaction.check_owner()
+        try:
+            await self._sqlite.opened().executemany(statement, rows)
+        except sqlite3.OperationalError as error:
+            raise _unavailable(error) from error
+
+
+async def _control(connection: aiosqlite.Connection, statement: str) -> None:
+    try:
+        await to_the_end(_run(connection, statement))
+    except sqlite3.OperationalError as error:
+        raise _unavailable(error) from error
+
+
+async def _run(connection: aiosqlite.Connection, statement: str) -> None:
+    await connection.execute(statement)
+
+
+def _unavailable(error: sqlite3.OperationalError) -> Exception:
+    """
+    A busy or full disk is the operator's; a statement that SQLite does not understand is ours.
+    """
+    if error.sqlite_errorname == "SQLITE_ERROR":
+        return error
+    return UnavailableError("the database cannot be used at the moment", "database_unavailable")

@@ -1,0 +1,140 @@
+"""
+The tables, as Piccolo sees them; how they are made stands in ``migrations/``, and a test compares the two.
+
+Only column types that both databases know.  Identifiers and times are always given by the code.  Lists and mappings are
+JSON text.  Each table but ``tenants`` has a ``tenant_id``, and is reached through :mod:`edictum_console.db.scope` only.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from piccolo.columns import UUID, BigInt, Boolean, Integer, Text, Timestamptz, Varchar
+from piccolo.columns.defaults.timestamptz import TimestamptzNow
+from piccolo.table import Table
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class TenantTable(Table):
+    """
+    What all tables have.
+    """
+
+    id = UUID(primary_key=True, default=None)
+    tenant_id = UUID(default=None)
+    created_at = Timestamptz(default=TimestamptzNow())
+
+
+class Tenants(Table, tablename="tenants"):
+    """
+    Who shares a console; ``feed_seq`` numbers the rows of ``feed``.
+    """
+
+    id = UUID(primary_key=True, default=None)
+    name = Varchar(255)
+    settings = Text(default="{}")
+    feed_seq = BigInt(default=0)
+    created_at = Timestamptz(default=TimestamptzNow())
+
+
+class Users(TenantTable, tablename="users"):
+    """
+    People.
+    """
+
+    email = Varchar(320)
+    password_hash = Varchar(100)
+    role = Varchar(16)
+    disabled_at = Timestamptz(null=True, default=None)
+    last_login_at = Timestamptz(null=True, default=None)
+
+
+class Environments(TenantTable, tablename="environments"):
+    """
+    Places where agents run, such as staging and production.
+    """
+
+    name = Varchar(128)
+    colour = Varchar(32, default="")
+    protected = Boolean(default=False)
+    event_retention_days = Integer(null=True, default=None)
+
+
+class ApiKeys(TenantTable, tablename="api_keys"):
+    """
+    Credentials of agents and scripts.
+    """
+
+    key_prefix = Varchar(255)
+    key_hash = Varchar(100)
+    env = Varchar(128)
+    label = Varchar(255, default="")
+    scopes = Text(default="[]")
+    agent_pattern = Varchar(128, null=True, default=None)
+    expires_at = Timestamptz(null=True, default=None)
+    last_used_at = Timestamptz(null=True, default=None)
+    revoked_at = Timestamptz(null=True, default=None)
+    created_by = Varchar(320)
+
+
+class UserSessions(TenantTable, tablename="user_sessions"):
+    """
+    Logins, where there is no Redis.
+    """
+
+    token_hash = Varchar(64)
+    user_id = UUID(default=None)
+    record = Text()
+    expires_at = Timestamptz(default=_EPOCH)
+
+
+class SessionValues(TenantTable, tablename="session_values"):
+    """
+    What agents count and remember, where there is no Redis.
+    """
+
+    env = Varchar(128)
+    key = Text()
+    value = Text()
+    expires_at = Timestamptz(default=_EPOCH)
+
+
+class Feed(TenantTable, tablename="feed"):
+    """
+    The outbox: changes that streams must learn of, in the order of their commits.
+    """
+
+    seq = BigInt(default=0)
+    kind = Varchar(64)
+    env = Varchar(128, null=True, default=None)
+    agent_id = Varchar(128, null=True, default=None)
+    payload = Text(default="{}")
+
+
+class AdminAudit(TenantTable, tablename="admin_audit"):
+    """
+    Who administered what, each row chained to the one before.
+    """
+
+    seq = BigInt(default=0)
+    actor = Varchar(320)
+    action = Varchar(64)
+    object = Varchar(320)
+    details = Text(default="{}")
+    request_id = Varchar(128, null=True, default=None)
+    address = Varchar(64, null=True, default=None)
+    prev_hash = Varchar(64)
+    hash = Varchar(64)
+
+
+ALL_TABLES: tuple[type[Table], ...] = (
+    Tenants,
+    Users,
+    Environments,
+    ApiKeys,
+    UserSessions,
+    SessionValues,
+    Feed,
+    AdminAudit,
+)
