@@ -78,6 +78,7 @@ def _second_environment(session: nox.Session, name: str) -> str:
 
 _prefer_real_interpreters()
 DISTRIBUTIONS = _distributions()
+CONSOLE = DISTRIBUTIONS["edictum-console"]
 
 
 @nox.session
@@ -85,10 +86,12 @@ def lint(session: nox.Session) -> None:
     """
     Style, types and the direction of imports.
     """
-    _install(session, "edictum-core", "ruff", "mypy", "import-linter", "pytest", "hypothesis")
+    _install(session, "edictum-console", "ruff", "mypy", "import-linter", "pytest", "hypothesis")
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     session.run("mypy", str(DISTRIBUTIONS["edictum-core"] / "src"))
+    session.run("mypy", str(CONSOLE / "src"), str(CONSOLE / "tests"))
+    session.run("python", str(CONSOLE / "tests" / "architecture.py"), str(CONSOLE / "src" / "edictum_console"))
     session.run("lint-imports")
 
 

@@ -203,8 +203,14 @@ def test_values_come_back_as_they_went_in(with_database: WithDatabase) -> None:
     async def check(database: Database) -> None:
         tenants = database.table(Tenants)
         moment = datetime(2026, 3, 4, 5, 6, 7, 89, tzinfo=UTC)
-        row = {"id": new_id(), "name": "Zoë 'q' \"", "settings": "{}", "feed_seq": 2**53, "created_at": moment}
-        await tenants.insert(tenants(**row))
+        row: dict[str, Any] = {
+            "id": new_id(),
+            "name": "Zoë 'q' \"",
+            "settings": "{}",
+            "feed_seq": 2**53,
+            "created_at": moment,
+        }
+        await tenants.insert(tenants(**{**row}))
         assert [row] == await tenants.select()
 
     with_database(check)
@@ -264,7 +270,8 @@ def test_sqlite_file_of_another_process_is_refused(tmp_path: Path) -> None:
         "import asyncio, pathlib, sys\n"
         "from edictum_console.db.sqlite import SqliteDatabase\n"
         "async def main():\n"
-        "    await SqliteDatabase(pathlib.Path(sys.argv[1])).open()\n"
+        "    database = SqliteDatabase(pathlib.Path(sys.argv[1]))\n"
+        "    await database.open()\n"
         "    print('open', flush=True)\n"
         "    await asyncio.to_thread(sys.stdin.read)\n"
         "asyncio.run(main())\n"

@@ -2,13 +2,14 @@
 What the operator decides: one value, read from ``EDICTUM_*`` variables, complete and checked before anything starts.
 
 A value that is unknown, unusable or insecure is refused, all of them at once, each with the variable's name, what is
-wrong and what to do.  Other parts of the family have ``EDICTUM_*`` variables of their own, so an unknown name is refused
-only when it looks like a misspelling of one of these.
+wrong and what to do.  Other parts of the family have ``EDICTUM_*`` variables of their own, so an unknown name is
+refused only when it looks like a misspelling of one of these.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import re
 import secrets
 from collections.abc import Callable, Mapping
@@ -323,8 +324,6 @@ def _generated(file: Path) -> str:
 
 
 def _private(path: str, flags: int) -> int:
-    import os
-
     return os.open(path, flags, 0o600)
 
 

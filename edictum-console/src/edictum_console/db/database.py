@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from contextvars import ContextVar
 from datetime import datetime
@@ -119,12 +119,6 @@ class Database(ABC):
     async def table_names(self) -> set[str]:
         """
         The tables that there are.
-        """
-
-    @abstractmethod
-    async def insert_many(self, statement: str, rows: Sequence[Sequence[Any]]) -> None:
-        """
-        Run one statement, with the driver's own placeholders, for many rows, quickly.
         """
 
     def table(self, table: type[TableT]) -> type[TableT]:

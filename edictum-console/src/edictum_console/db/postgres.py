@@ -8,7 +8,7 @@ started with the database and everything runs in it.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime
 from typing import Any, cast
@@ -133,17 +133,6 @@ class PostgresDatabase(Database):
         )
         return {row["table_name"] for row in rows}
 
-    async def insert_many(self, statement: str, rows: Sequence[Sequence[Any]]) -> None:
-        """
-        Run one statement for many rows, in the open transaction.
-        """
-        transaction = self._current.get()
-        if transaction is None:
-            raise RuntimeError("many rows are inserted inside a transaction only")
-        transaction.check_owner()
-        with _reaching():
-            await transaction.connection.executemany(statement, rows)
-
 
 def _lock_number(name: str) -> int:
     return int.from_bytes(hashlib.sha256(f"edictum-console:{name}".encode()).digest()[:8], "big", signed=True)
@@ -160,7 +149,10 @@ def _reaching() -> Iterator[None]:
         OSError,  # also TimeoutError
         asyncpg.PostgresConnectionError,
         asyncpg.InterfaceError,
+        asyncpg.InternalClientError,  # what a connection raises that was cut off between two messages
         asyncpg.OperatorInterventionError,  # it is being shut down
         asyncpg.InsufficientResourcesError,
     ) as error:
+        if isinstance(error, ValueError):
+            raise  # a value that the driver cannot send: our mistake, which trying again does not mend
         raise UnavailableError("the database cannot be reached at the moment", "database_unavailable") from error

@@ -103,11 +103,11 @@ class Repository:
         """
         return table.insert(*(table(**{"id": new_id(), **row, "tenant_id": self._scope.tenant_id}) for row in rows))
 
-    def _update(self, table: type[TenantTable], values: Mapping[Column | str, Any]) -> Update[Any]:
+    def _update(self, table: type[TenantTable], values: Mapping[Any, Any]) -> Update[Any]:
         """
-        A change of the tenant's rows.
+        A change of the tenant's rows; new values by the names of their columns.
         """
-        if any(getattr(column, "_meta", None) is table.tenant_id._meta or column == "tenant_id" for column in values):
+        if "tenant_id" in values or not all(isinstance(name, str) for name in values):
             raise ValueError("a row does not change its tenant")
         return table.update(dict(values)).where(table.tenant_id == self._scope.tenant_id)
 

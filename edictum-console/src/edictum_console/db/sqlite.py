@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any, cast
 
 import aiosqlite
 from piccolo.engine.sqlite import SQLiteEngine, dict_factory
@@ -75,7 +75,7 @@ class SqliteDatabase(Database):
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._lock_file: IO[str] | None = None
+        self._lock: int | None = None
         self._sqlite = _Engine(path)
         super().__init__(self._sqlite)
 
@@ -88,7 +88,7 @@ class SqliteDatabase(Database):
         """
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._lock_file = self._take_lock()
+            self._take_lock()
             os.close(os.open(self._path, os.O_CREAT | os.O_RDWR, 0o600))  # before SQLite makes it readable for all
             connection = await aiosqlite.connect(**self._sqlite.connection_kwargs)
             connection.row_factory = dict_factory  # type: ignore[assignment]  # as Piccolo does
@@ -98,17 +98,17 @@ class SqliteDatabase(Database):
             raise StartError(f"the database {self._path} cannot be used: {error}") from error
         self._sqlite.connection = connection
 
-    def _take_lock(self) -> IO[str]:
-        file = open(self._path.with_suffix(".lock"), "w", opener=lambda path, flags: os.open(path, flags, 0o600))
+    def _take_lock(self) -> None:
+        lock = os.open(self._path.with_suffix(".lock"), os.O_CREAT | os.O_RDWR, 0o600)
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            file.close()
+            os.close(lock)
             raise StartError(
                 f"another console uses {self._path}; stop it, or set EDICTUM_DATABASE_URL and EDICTUM_REDIS_URL "
                 "to run several"
             ) from None
-        return file
+        self._lock = lock
 
     async def close(self) -> None:
         """
@@ -118,9 +118,9 @@ class SqliteDatabase(Database):
             if self._sqlite.connection is not None:
                 await to_the_end(self._sqlite.connection.close())
                 self._sqlite.connection = None
-        if self._lock_file is not None:
-            self._lock_file.close()
-            self._lock_file = None
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
     @asynccontextmanager
     async def _begin(self) -> AsyncIterator[OpenTransaction]:
@@ -154,19 +154,6 @@ class SqliteDatabase(Database):
         The tables that there are.
         """
         return {row["name"] for row in await self.fetch("SELECT name FROM sqlite_master WHERE type = 'table'")}
-
-    async def insert_many(self, statement: str, rows: Sequence[Sequence[Any]]) -> None:
-        """
-        Run one statement for many rows, in the open transaction.
-        """
-        transaction = self._current.get()
-        if transaction is None:
-            raise RuntimeError("many rows are inserted inside a transaction only")
-        transaction.check_owner()
-        try:
-            await self._sqlite.opened().executemany(statement, rows)
-        except sqlite3.OperationalError as error:
-            raise _unavailable(error) from error
 
 
 async def _control(connection: aiosqlite.Connection, statement: str) -> None:

@@ -2,8 +2,8 @@
 Bringing a database to the schema of this version.
 
 A migration is a file ``NNNN_name.sql`` for both databases, and, where they differ, ``NNNN_name.sqlite.sql`` and
-``NNNN_name.postgres.sql`` that run after it.  Its statements end in a semicolon at the end of a line.  Migrations only add,
-so that replicas of the version before go on while it runs; one that was released is never edited.
+``NNNN_name.postgres.sql`` that run after it.  Its statements end in a semicolon at the end of a line.  Migrations only
+add, so that replicas of the version before go on while it runs; one that was released is never edited.
 
 All that are missing run in one transaction, under a lock that makes other replicas wait and then find nothing to do.
 """
@@ -52,12 +52,12 @@ def migrations(dialect: str, folder: Traversable | None = None) -> tuple[Migrati
         folder: Where their files are, for tests.
     """
     found: dict[int, Migration] = {}
-    for file in sorted((folder or files(__package__)).iterdir(), key=lambda file: file.name):
+    for file in sorted((folder or files(__package__)).iterdir(), key=lambda file: file.name.removesuffix(".sql")):
         match = _FILE.fullmatch(file.name)
         if match is None or match[3] not in (None, dialect):
             continue
         version = int(match[1])
-        statements = tuple(_STATEMENT.findall(_without_comments(file.read_text())))
+        statements = tuple(map(str.strip, _STATEMENT.findall(_without_comments(file.read_text()))))
         before = found.get(version, Migration(version, match[2], ()))
         found[version] = attrs.evolve(before, statements=before.statements + statements)
     return tuple(found[version] for version in sorted(found))
