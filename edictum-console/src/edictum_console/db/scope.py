@@ -128,3 +128,9 @@ class SystemRepository:
 
     def _table(self, table: type[TableT]) -> type[TableT]:
         return self._database.table(table)
+
+    def _insert(self, table: type[TenantTable], *rows: Mapping[str, Any]) -> Insert[Any]:
+        """
+        New rows, each with the tenant that it names; each gets an id where it has none.
+        """
+        return table.insert(*(table(**{"id": new_id(), **row, "tenant_id": row["tenant_id"]}) for row in rows))

@@ -1,0 +1,90 @@
+"""
+Limits and hints inside one process.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from edictum_console.state.ports import Limit, Listener, Signal
+
+# A window is counted in parts, so that a counter needs little memory however large its limit.  The oldest part counts
+# fully until it has left the window, which errs to the side of refusing.
+PARTS = 10
+
+_SWEEP_EVERY = 1000
+
+
+class MemoryRateLimits:
+    """
+    Counts in this process.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._counts: dict[tuple[str, str], dict[int, int]] = {}
+        self._ends: dict[tuple[str, str], float] = {}
+        self._taken = 0
+
+    async def take(self, limit: Limit, subject: str, cost: int = 1) -> float:
+        """
+        Count something, if it may happen.
+        """
+        self._sweep()
+        now = self._clock()
+        length = limit.per.total_seconds() / PARTS
+        part = int(now // length)
+        name = (limit.name, subject)
+        counts = {number: count for number, count in self._counts.get(name, {}).items() if number >= part - PARTS}
+        cost = min(cost, limit.count)
+        excess = sum(counts.values()) + cost - limit.count
+        for number in sorted(counts):
+            if excess <= 0:
+                break
+            excess -= counts[number]
+            if excess <= 0:
+                return (number + PARTS + 1) * length - now
+        counts[part] = counts.get(part, 0) + cost
+        self._counts[name] = counts
+        self._ends[name] = now + limit.per.total_seconds() + length
+        return 0.0
+
+    def _sweep(self) -> None:
+        """
+        Forget counters that are over, so that subjects that never come again cost no memory.
+        """
+        self._taken += 1
+        if self._taken % _SWEEP_EVERY == 0:
+            now = self._clock()
+            for name in [name for name, end in self._ends.items() if end < now]:
+                del self._ends[name], self._counts[name]
+
+
+class MemoryBus:
+    """
+    Carries hints inside this process.
+    """
+
+    def __init__(self) -> None:
+        self._listeners: list[Listener] = []
+
+    async def send(self, signal: Signal) -> None:
+        """
+        Call all listeners.
+        """
+        self.deliver(signal)
+
+    def deliver(self, signal: Signal) -> None:
+        """
+        Call all listeners, at once.
+        """
+        for listener in list(self._listeners):
+            listener(signal)
+
+    def listen(self, listener: Listener) -> Callable[[], None]:
+        """
+        Call a function for every signal, until the one that is returned is called.
+        """
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener)
