@@ -9,13 +9,16 @@ import shutil
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
+import attrs
 import pytest
+from consoles import EMAIL, PASSWORD, Check, WithConsole, running
 from edictum_console.db.database import Database
 from edictum_console.db.migrations import migrate
 from edictum_console.db.postgres import PostgresDatabase
 from edictum_console.db.sqlite import SqliteDatabase
+from edictum_console.settings import Settings
 from servers import Postgres, Redis
 
 T = TypeVar("T")
@@ -64,6 +67,48 @@ def with_database(new_database: Callable[[], Database]) -> Callable[[Callable[[D
                 return await function(database)
             finally:
                 await database.close()
+
+        return asyncio.run(main())
+
+    return run
+
+
+@pytest.fixture(params=["embedded", "replicated"])
+def console_settings(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
+    """
+    One process on SQLite, or what replicas share: Postgres and Redis.
+    """
+    settings = Settings(
+        data_dir=tmp_path,
+        secret_key=b"s" * 32,
+        sealing_key=b"k" * 32,
+        admin_email=EMAIL,
+        admin_password=PASSWORD,
+        base_url="http://console.test",
+        login_attempts=1000,
+    )
+    if request.param == "embedded":
+        return settings
+    redis = request.getfixturevalue("redis_server")
+    redis.flush()
+    database_url = request.getfixturevalue("postgres").new_database()
+    return attrs.evolve(settings, database_url=database_url, redis_url=redis.url)
+
+
+@pytest.fixture
+def with_console(console_settings: Settings) -> WithConsole:
+    """
+    Runs an async function with a running console.
+    """
+
+    def run(check: Check, **changes: Any) -> object:
+        async def main() -> object:
+            async with running(attrs.evolve(console_settings, **changes)) as console:
+                # What fails is raised outside, where no group of the application's wraps it.
+                (found,) = await asyncio.gather(check(console), return_exceptions=True)
+            if isinstance(found, BaseException):
+                raise found
+            return found
 
         return asyncio.run(main())
 

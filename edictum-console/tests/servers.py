@@ -218,6 +218,14 @@ class Redis:
         """
         self.server.kill()
 
+    def flush(self) -> None:
+        """
+        Forget everything.
+        """
+        with socket.create_connection(("127.0.0.1", self.port)) as connection:
+            connection.sendall(b"FLUSHALL\r\n")
+            assert connection.recv(16) == b"+OK\r\n"
+
     def close(self) -> None:
         """
         Stop it.

@@ -12,6 +12,7 @@ PACKAGE = Path(edictum_console.__file__).parent
 
 BYPASSES = {
     "tables outside a repository": ("service.py", "from edictum_console.db.tables import Users\n"),
+    "tables by their module": ("service.py", "from edictum_console.db import tables\n"),
     "piccolo outside a repository": ("service.py", "import piccolo.query\n"),
     "a driver outside a repository": ("controllers.py", "from asyncpg import connect\n"),
     "raw SQL in a service": ("service.py", "async def f(database):\n    await database.fetch('SELECT 1')\n"),

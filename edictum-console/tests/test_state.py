@@ -328,6 +328,17 @@ def test_limit_counts_the_cost_and_lets_the_largest_pass_alone(with_stores: With
     with_stores(check)
 
 
+def test_limit_that_is_given_back_passes_again(with_stores: WithStores) -> None:
+    async def check(stores: Stores) -> None:
+        limit = Limit(f"test {new_id()}", 2, timedelta(minutes=5))
+        for _ in range(5):
+            assert await stores.limits.take(limit, "a") == 0
+            await stores.limits.give_back(limit, "a")
+        assert [await stores.limits.take(limit, "a") > 0 for _ in range(3)] == [False, False, True]
+
+    with_stores(check)
+
+
 def test_limit_passes_again_after_its_time(with_stores: WithStores) -> None:
     async def check(stores: Stores) -> None:
         limit = Limit(f"test {new_id()}", 3, timedelta(milliseconds=200))

@@ -20,6 +20,7 @@ A text reaches whoever asked: it holds no secret, no value of a body, and nothin
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -173,15 +174,15 @@ class RateLimitedError(ConsoleError):
     Too many requests of this kind.
 
     Attributes:
-        retry_after: Seconds until another one may pass.
+        retry_after: Whole seconds until another one may pass.
     """
 
     status = 429
     default_code = "rate_limited"
 
-    def __init__(self, detail: str, retry_after: int) -> None:
+    def __init__(self, detail: str, wait: float) -> None:
         super().__init__(detail)
-        self.retry_after = max(1, retry_after)
+        self.retry_after = max(1, math.ceil(wait))
 
     @property
     def headers(self) -> dict[str, str]:

@@ -116,10 +116,28 @@ class Database(ABC):
         """
 
     @abstractmethod
+    async def claim(self, alone: bool) -> None:
+        """
+        Say, until it is closed, whether this process counts on being the only one.
+
+        Raises:
+            StartError: Another one does, or this one would not be.
+        """
+
+    @abstractmethod
     async def table_names(self) -> set[str]:
         """
         The tables that there are.
         """
+
+    async def ping(self) -> None:
+        """
+        Ask for an answer.
+
+        Raises:
+            UnavailableError: There is none.
+        """
+        await self.fetch("SELECT 1")
 
     def table(self, table: type[TableT]) -> type[TableT]:
         """
@@ -153,6 +171,18 @@ class Database(ABC):
             finally:
                 self._current.reset(token)
 
+    def require_transaction(self) -> OpenTransaction:
+        """
+        Return the open transaction, for what must be done together with something else.
+
+        Raises:
+            RuntimeError: None is open.
+        """
+        transaction = self._current.get()
+        if transaction is None:
+            raise RuntimeError("this is recorded or announced together with a change, never outside a transaction")
+        return transaction
+
     def after_commit(self, key: object, callback: AfterCommit) -> None:
         """
         Call something after the transaction that is open.
@@ -160,10 +190,7 @@ class Database(ABC):
         Raises:
             RuntimeError: None is open.
         """
-        transaction = self._current.get()
-        if transaction is None:
-            raise RuntimeError("nothing is announced outside a transaction")
-        transaction.after_commit(key, callback)
+        self.require_transaction().after_commit(key, callback)
 
     async def fetch(self, sql: str, *values: Any) -> list[dict[str, Any]]:
         """

@@ -63,6 +63,7 @@ class PostgresDatabase(Database):
 
     def __init__(self, url: str) -> None:
         self._postgres = _Engine(config={"dsn": url})
+        self._claim: Any = None
         super().__init__(self._postgres)
 
     async def open(self) -> None:
@@ -84,6 +85,9 @@ class PostgresDatabase(Database):
         Close all connections.
         """
         if self._postgres.pool is not None:
+            if self._claim is not None:
+                await self._postgres.pool.release(self._claim)
+                self._claim = None
             await self._postgres.close_connection_pool()
 
     @asynccontextmanager
@@ -123,6 +127,21 @@ class PostgresDatabase(Database):
         """
         numbers = sorted(map(_lock_number, names))
         await self.fetch("SELECT pg_advisory_xact_lock(number) FROM unnest({}::bigint[]) AS number", numbers)
+
+    async def claim(self, alone: bool) -> None:
+        """
+        Hold a lock, on a connection of its own: one that nobody shares, or one that all replicas share.
+        """
+        function = "pg_try_advisory_lock" if alone else "pg_try_advisory_lock_shared"
+        with _reaching():
+            self._claim = await self._postgres.opened().acquire()
+            got = await self._claim.fetchval(f"SELECT {function}($1)", _lock_number("process"))
+        if not got:
+            raise StartError(
+                "EDICTUM_REDIS_URL is needed: another console uses this database, and without Redis there can be one"
+                if alone
+                else "a console without EDICTUM_REDIS_URL uses this database; stop it, or give it the same Redis"
+            )
 
     async def table_names(self) -> set[str]:
         """

@@ -149,6 +149,11 @@ class SqliteDatabase(Database):
         Nothing: a transaction here has the whole database for itself.
         """
 
+    async def claim(self, alone: bool) -> None:
+        """
+        Nothing: whoever opened the file is alone.
+        """
+
     async def table_names(self) -> set[str]:
         """
         The tables that there are.

@@ -50,6 +50,15 @@ class MemoryRateLimits:
         self._ends[name] = now + limit.per.total_seconds() + length
         return 0.0
 
+    async def give_back(self, limit: Limit, subject: str, cost: int = 1) -> None:
+        """
+        Undo a count.
+        """
+        counts = self._counts.get((limit.name, subject))
+        if counts:
+            newest = max(counts)
+            counts[newest] -= min(cost, limit.count)
+
     def _sweep(self) -> None:
         """
         Forget counters that are over, so that subjects that never come again cost no memory.

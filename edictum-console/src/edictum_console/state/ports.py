@@ -112,6 +112,11 @@ class RateLimits(Protocol):
             0 if it may happen, and was counted; else the seconds until it may.
         """
 
+    async def give_back(self, limit: Limit, subject: str, cost: int = 1) -> None:
+        """
+        Undo a count, for limits on what fails: it is taken before, and given back on success.
+        """
+
 
 @attrs.frozen
 class Signal:

@@ -84,6 +84,17 @@ async def check_redis(client: Redis) -> None:
         logger.warning("Redis may evict counters, which resets limits; set its maxmemory-policy to noeviction")
 
 
+async def ping(client: Redis) -> None:
+    """
+    Ask for an answer.
+
+    Raises:
+        UnavailableError: There is none.
+    """
+    with _reaching():
+        await client.ping()
+
+
 @contextmanager
 def _reaching() -> Iterator[None]:
     """
@@ -228,23 +239,35 @@ class RedisRateLimits:
     """
 
     def __init__(self, client: Redis) -> None:
-        self._take = _script(client, "take.lua")
+        self._script = _script(client, "take.lua")
         self._alone = MemoryRateLimits()
 
     async def take(self, limit: Limit, subject: str, cost: int = 1) -> float:
         """
         Count something, if it may happen.
         """
-        length = max(1, _milliseconds(limit.per) // PARTS)
-        words = [limit.count, length, PARTS, min(cost, limit.count)]
         try:
-            with _reaching():
-                wait = await self._take(keys=[f"{_PREFIX}:limit:{limit.name}:{subject}"], args=words)
+            return await self._change(limit, subject, min(cost, limit.count)) / 1000
         except UnavailableError:
             if limit.strict:
                 raise
             return await self._alone.take(limit, subject, cost)
-        return float(wait) / 1000
+
+    async def give_back(self, limit: Limit, subject: str, cost: int = 1) -> None:
+        """
+        Undo a count.
+        """
+        try:
+            await self._change(limit, subject, -min(cost, limit.count))
+        except UnavailableError:
+            await self._alone.give_back(limit, subject, cost)
+
+    async def _change(self, limit: Limit, subject: str, cost: int) -> float:
+        length = max(1, _milliseconds(limit.per) // PARTS)
+        words = [limit.count, length, PARTS, cost]
+        with _reaching():
+            wait = await self._script(keys=[f"{_PREFIX}:limit:{limit.name}:{subject}"], args=words)
+        return float(wait)
 
 
 class RedisBus:

@@ -1,5 +1,6 @@
 -- The moving window of MemoryRateLimits, inside Redis and by its clock.
 -- KEYS: the counter.  ARGV: the limit, the length of a part in milliseconds, the number of parts, the cost.
+-- A negative cost gives back what was taken, from the newest part.
 -- Returns the milliseconds until it may happen; 0 if it may, and was counted.
 local limit, length, parts, cost = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local clock = redis.call('TIME')
@@ -19,8 +20,12 @@ for i = 1, #stored, 2 do
   end
 end
 
-local excess = sum + cost - limit
 table.sort(numbers)
+if cost < 0 then
+  if #numbers > 0 then redis.call('HINCRBY', KEYS[1], string.format('%.0f', numbers[#numbers]), cost) end
+  return 0
+end
+local excess = sum + cost - limit
 for _, number in ipairs(numbers) do
   if excess <= 0 then break end
   excess = excess - counts[number]

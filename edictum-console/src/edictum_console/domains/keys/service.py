@@ -1,0 +1,185 @@
+"""
+Making, replacing and ending API keys.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from edictum_console.db.database import Database
+from edictum_console.db.outbox import Outbox
+from edictum_console.db.scope import TenantScope
+from edictum_console.domains.audit.service import AuditService
+from edictum_console.domains.environments.service import EnvironmentService
+from edictum_console.domains.keys.repository import KeyLookup, KeyRepository
+from edictum_console.domains.keys.schemas import ApiKey, ApiKeys, CreatedKey, NewKey, Rotation
+from edictum_console.errors import ConflictError, FieldProblem, InvalidError, NotFoundError
+from edictum_console.ids import new_id
+from edictum_console.resources import Caller
+from edictum_console.security.actor import KeyScope
+from edictum_console.security.api_keys import KeyRecord, new_key
+from edictum_console.security.passwords import Hasher
+from edictum_console.state.ports import Bus, Signal
+
+
+class KeyService:
+    """
+    The API keys of one tenant.
+    """
+
+    def __init__(self, scope: TenantScope, hasher: Hasher, bus: Bus) -> None:
+        self._scope = scope
+        self._hasher = hasher
+        self._bus = bus
+        self._rows = KeyRepository(scope)
+        self._environments = EnvironmentService(scope)
+        self._audit = AuditService(scope)
+
+    async def any_for(self, env: str) -> bool:
+        """
+        Whether a key that has not ended is for an environment.
+        """
+        return await self._rows.any_for(env)
+
+    async def page(self, cursor: str | None, limit: int) -> ApiKeys:
+        """
+        Return some of the keys, newest first.
+        """
+        rows = await self._rows.page(_before(cursor), limit + 1)
+        more = str(rows[limit - 1]["id"]) if len(rows) > limit else None
+        return ApiKeys([_key(row) for row in rows[:limit]], more)
+
+    async def create(self, new: NewKey, caller: Caller) -> CreatedKey:
+        """
+        Make a key.
+
+        Raises:
+            InvalidError: Its environment is not there, it could do nothing, or it would be over already.
+        """
+        if not new.scopes:
+            raise _unfit("scopes", "must name at least one scope")
+        if new.expires_at is not None and new.expires_at <= datetime.now(UTC):
+            raise _unfit("expires_at", "must be in the future")
+        text, prefix = new_key(new.env)
+        key_hash = await self._hasher.hash(text)
+        values: dict[str, Any] = {
+            "id": new_id(),
+            "key_prefix": prefix,
+            "key_hash": key_hash,
+            "env": new.env,
+            "label": new.label,
+            "scopes": sorted(set(new.scopes)),
+            "agent_pattern": new.agent_pattern,
+            "expires_at": new.expires_at,
+            "created_by": caller.name,
+        }
+        async with self._scope.transaction():
+            await self._environments.lock()
+            if not await self._environments.exists(new.env):
+                raise _unfit("env", "is not an environment; add it first")
+            await self._rows.add(values)
+            details = {"env": new.env, "scopes": values["scopes"], "label": new.label}
+            await self._audit.record(caller, "key.create", prefix, details)
+            return CreatedKey(text, _key(await self._require(values["id"])))
+
+    async def revoke(self, key_id: UUID, caller: Caller) -> None:
+        """
+        End a key, everywhere and at once.
+
+        Raises:
+            NotFoundError: There is no such key.
+        """
+        async with self._scope.transaction():
+            row = await self._require(key_id)
+            if row["revoked_at"] is None:
+                await self._rows.change(key_id, {"revoked_at": datetime.now(UTC)})
+                await self._audit.record(caller, "key.revoke", row["key_prefix"])
+                await self._ended(key_id, row)
+
+    async def rotate(self, key_id: UUID, rotation: Rotation, caller: Caller) -> CreatedKey:
+        """
+        Make a key like another one, which ends after a time.
+
+        Raises:
+            NotFoundError: There is no such key.
+            ConflictError: It has ended already.
+        """
+        row = await self._require(key_id)
+        until = datetime.now(UTC) + timedelta(seconds=rotation.grace_seconds)
+        if row["revoked_at"] is not None or (row["expires_at"] is not None and row["expires_at"] <= datetime.now(UTC)):
+            raise ConflictError("this key has ended; create a new one", "key_ended")
+        text, prefix = new_key(row["env"])
+        key_hash = await self._hasher.hash(text)
+        copied = {name: row[name] for name in ("env", "label", "agent_pattern", "expires_at")}
+        values: dict[str, Any] = {"id": new_id(), "key_prefix": prefix, "key_hash": key_hash, **copied}
+        async with self._scope.transaction():
+            await self._rows.add({**values, "created_by": caller.name, "scopes": json.loads(row["scopes"])})
+            if row["expires_at"] is None or row["expires_at"] > until:
+                await self._rows.change(key_id, {"expires_at": until})
+            await self._audit.record(caller, "key.rotate", row["key_prefix"], {"replaced_by": prefix})
+            await self._ended(key_id, row)
+            return CreatedKey(text, _key(await self._require(values["id"])))
+
+    async def _require(self, key_id: UUID) -> dict[str, Any]:
+        row = await self._rows.find(key_id)
+        if row is None:
+            raise NotFoundError("there is no such API key", "key_not_found")
+        return row
+
+    async def _ended(self, key_id: UUID, row: dict[str, Any]) -> None:
+        """
+        Make every replica look at the key anew, once this is committed.
+        """
+        self._scope.database.after_commit(("key", key_id), lambda: self._bus.send(Signal("key", key_id)))
+        await Outbox(self._scope).announce("key_ended", {"key_id": str(key_id)}, env=row["env"])
+
+
+class StoredKeys:
+    """
+    Finds keys for those who verify them.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._rows = KeyLookup(database)
+
+    async def find(self, prefix: str) -> KeyRecord | None:
+        """
+        The key with a prefix.
+        """
+        row = await self._rows.find(prefix)
+        if row is None:
+            return None
+        copied = ("tenant_id", "key_hash", "env", "agent_pattern", "expires_at", "revoked_at")
+        return KeyRecord(
+            key_id=row["id"],
+            prefix=row["key_prefix"],
+            scopes=frozenset(map(KeyScope, json.loads(row["scopes"]))),
+            **{name: row[name] for name in copied},
+        )
+
+    async def used(self, key_id: UUID) -> None:
+        """
+        Note that a key was used now.
+        """
+        await self._rows.used(key_id)
+
+
+def _key(row: dict[str, Any]) -> ApiKey:
+    same = ("id", "env", "label", "agent_pattern", "created_at", "created_by")
+    times = ("last_used_at", "expires_at", "revoked_at")
+    scopes = [KeyScope(scope) for scope in json.loads(row["scopes"])]
+    return ApiKey(prefix=row["key_prefix"], scopes=scopes, **{name: row[name] for name in same + times})
+
+
+def _before(cursor: str | None) -> UUID | None:
+    try:
+        return UUID(cursor) if cursor else None
+    except ValueError:
+        raise _unfit("cursor", "is not one that this list gave") from None
+
+
+def _unfit(name: str, text: str) -> InvalidError:
+    return InvalidError(f"{name}: {text}", [FieldProblem((name,), text)])

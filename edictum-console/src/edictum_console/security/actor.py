@@ -1,0 +1,108 @@
+"""
+Who makes a request, and what that allows.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TypeAlias
+from uuid import UUID
+
+import attrs
+
+
+class Role(StrEnum):
+    """
+    What a person may do; each includes the ones before.
+    """
+
+    VIEWER = "viewer"
+    OPERATOR = "operator"
+    ADMIN = "admin"
+
+    def includes(self, other: Role) -> bool:
+        """
+        Whether this role may do what the other one may.
+        """
+        roles = list(Role)
+        return roles.index(self) >= roles.index(other)
+
+
+class KeyScope(StrEnum):
+    """
+    What an API key may do; none includes another.
+    """
+
+    AGENT = "agent"
+    EVENTS_READ = "events:read"
+    APPROVALS_DECIDE = "approvals:decide"
+    DEPLOY = "deploy"
+    ADMIN_READ = "admin:read"
+
+
+@attrs.frozen
+class KeyActor:
+    """
+    An agent or script, by its API key.
+
+    Attributes:
+        tenant_id: The key's tenant.
+        key_id: The key.
+        prefix: The part of the key that is no secret.
+        env: The environment that the key is for.
+        scopes: What it may do.
+        agent_pattern: Which agent ids it may name; None for any.
+        agent_id: The agent id that the request names; a claim unless there is a pattern.
+    """
+
+    tenant_id: UUID
+    key_id: UUID
+    prefix: str
+    env: str
+    scopes: frozenset[KeyScope]
+    agent_pattern: str | None
+    agent_id: str | None
+
+    @property
+    def name(self) -> str:
+        """
+        How it is called in records.
+        """
+        return f"key:{self.prefix}"
+
+
+@attrs.frozen
+class PersonActor:
+    """
+    A person who is signed in.
+
+    Attributes:
+        tenant_id: The person's tenant.
+        user_id: The person.
+        email: Their e-mail address.
+        role: What they may do.
+        token: The login's token, from the cookie.
+    """
+
+    tenant_id: UUID
+    user_id: UUID
+    email: str
+    role: Role
+    token: str = attrs.field(repr=False)
+
+    @property
+    def name(self) -> str:
+        """
+        How they are called in records.
+        """
+        return self.email
+
+
+@attrs.frozen
+class Anonymous:
+    """
+    Nobody that is known.
+    """
+
+
+Actor: TypeAlias = KeyActor | PersonActor | Anonymous
