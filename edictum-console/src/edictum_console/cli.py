@@ -30,6 +30,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="edictum-console", description=__doc__.split("\n\n")[0], allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"edictum-console {__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
+    serve = commands.add_parser("serve", help="run the console")
+    serve.add_argument("--host", default="127.0.0.1", help="the address to listen on (default: %(default)s)")
+    serve.add_argument("--port", type=int, default=8000, help="the port to listen on (default: %(default)s)")
     commands.add_parser("migrate", help="bring the database to the schema of this version")
     arguments = parser.parse_args(argv)
     try:
@@ -39,6 +42,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except StartError as error:
         print(f"edictum-console: {error}", file=sys.stderr)
         return 1
+
+
+def _serve(settings: Settings, arguments: argparse.Namespace) -> int:
+    from edictum_console.server import serve
+
+    asyncio.run(serve(settings, arguments.host, arguments.port))
+    return 0
 
 
 def _migrate(settings: Settings, arguments: argparse.Namespace) -> int:
@@ -61,4 +71,4 @@ def _migrate(settings: Settings, arguments: argparse.Namespace) -> int:
     return 0
 
 
-_COMMANDS = {"migrate": _migrate}
+_COMMANDS = {"migrate": _migrate, "serve": _serve}
