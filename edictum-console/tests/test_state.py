@@ -36,7 +36,7 @@ from edictum_console.state.operations import (
     Put,
     compute,
 )
-from edictum_console.state.ports import Bus, Limit, Logins, Place, RateLimits, SessionValues, Signal
+from edictum_console.state.ports import Bus, Limit, Logins, Once, Place, RateLimits, SessionValues, Signal
 from edictum_console.state.redis import (
     RedisBus,
     RedisLogins,
@@ -155,6 +155,37 @@ def test_concurrent_increments_with_a_maximum_pass_exactly_that_often(with_store
         done = await asyncio.gather(*(stores.values.apply(stores.place, operations) for _ in range(80)))
         assert sum(applied.applied for applied in done) == 20
         assert await stores.values.read(stores.place, ["tries", "runs"]) == {"tries": "20", "runs": "20"}
+
+    with_stores(check)
+
+
+def test_request_that_is_repeated_is_done_once_and_answered_alike(with_stores: WithStores) -> None:
+    async def check(stores: Stores) -> None:
+        operations: list[Operation] = [Put("p", 'ü"\\\x01'), Increment("n"), Get("none"), Delete("none")]
+        once = Once(new_id(), "try 1", "d" * 64)
+        done = await asyncio.gather(*(stores.values.apply(stores.place, operations, once) for _ in range(20)))
+        assert {Applied((Outcome('ü"\\\x01'), Outcome("1"), Outcome(None), Outcome(None, False)))} == set(done)
+        assert await value(stores, "n") == "1"
+        full: list[Operation] = [Get("none"), Increment("n", maximum=1)]
+        second = attrs.evolve(once, key="try 2")
+        first = await stores.values.apply(stores.place, full, second)
+        await stores.values.apply(stores.place, [Put("n", "0"), Put("none", "1")])
+        assert first == await stores.values.apply(stores.place, full, second)
+        assert not first.applied
+        await stores.values.apply(stores.place, operations, attrs.evolve(once, owner=new_id()))
+        assert await value(stores, "n") == "1"
+
+    with_stores(check)
+
+
+def test_name_of_a_request_is_not_for_another_one(with_stores: WithStores) -> None:
+    async def check(stores: Stores) -> None:
+        once = Once(new_id(), "try 1", "d" * 64)
+        await stores.values.apply(stores.place, [Increment("n")], once)
+        with pytest.raises(ConflictError) as caught:
+            await stores.values.apply(stores.place, [Increment("n")], attrs.evolve(once, digest="e" * 64))
+        assert caught.value.code == "idempotency_key_reused"
+        assert await value(stores, "n") == "1"
 
     with_stores(check)
 

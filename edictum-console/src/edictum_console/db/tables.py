@@ -100,6 +100,18 @@ class SessionValues(TenantTable, tablename="session_values"):
     expires_at = Timestamptz(default=_EPOCH)
 
 
+class IdempotencyKeys(TenantTable, tablename="idempotency_keys"):
+    """
+    Answers to requests that may be repeated and must be done once.
+    """
+
+    key_id = UUID(default=None)
+    key = Varchar(128)
+    digest = Varchar(64)
+    reply = Text()
+    expires_at = Timestamptz(default=_EPOCH)
+
+
 class Feed(TenantTable, tablename="feed"):
     """
     The outbox: changes that streams must learn of, in the order of their commits.
@@ -135,6 +147,7 @@ ALL_TABLES: tuple[type[Table], ...] = (
     ApiKeys,
     UserSessions,
     SessionValues,
+    IdempotencyKeys,
     Feed,
     AdminAudit,
 )

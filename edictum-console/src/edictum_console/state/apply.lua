@@ -1,8 +1,25 @@
 -- The sequential model of operations.py, inside Redis: all operations of a list or none.
--- KEYS: the keys, each once.  ARGV: the usual lifetime in milliseconds, then four words for each operation:
--- its kind, the number of its key, and two arguments.
+-- KEYS: the keys, each once.  ARGV: a digest or nothing, the lifetime of an answer and the usual one of a value in
+-- milliseconds, then four words for each operation: its kind, the number of its key, and two arguments.
+-- Where the first of those is not empty, it is the digest of a request that is done once, and the last of the KEYS
+-- holds its answer.
 -- Returns {1, value or false, 0 or 1, ...}, or {0, present value or false, ...} by key, or {kind of error}.
 local LARGEST = 9007199254740992
+
+local once, digest = nil, ARGV[1]
+if digest ~= '' then
+  once = table.remove(KEYS)
+  local kept = redis.call('GET', once)
+  if kept then
+    if string.sub(kept, 1, #digest) ~= digest then return {'reused'} end
+    return cjson.decode(string.sub(kept, #digest + 1))
+  end
+end
+
+local function keep(answer)
+  if once then redis.call('SET', once, digest .. cjson.encode(answer), 'PX', ARGV[2]) end
+  return answer
+end
 
 local present, writes, lifetimes = {}, {}, {}
 local found = redis.call('MGET', unpack(KEYS))
@@ -27,7 +44,7 @@ local function write(i, value, lifetime)
 end
 
 local answer = {1}
-for at = 2, #ARGV, 4 do
+for at = 4, #ARGV, 4 do
   local kind, i, first, second = ARGV[at], tonumber(ARGV[at + 1]), ARGV[at + 2], ARGV[at + 3]
   local done = 1
   if kind == 'put' then
@@ -46,7 +63,7 @@ for at = 2, #ARGV, 4 do
     if second ~= '' and number > tonumber(second) then
       answer = {0}
       for j = 1, #KEYS do answer[j + 1] = found[j] end
-      return answer
+      return keep(answer)
     end
     write(i, text_of(number))
   end
@@ -56,9 +73,9 @@ end
 
 for i in pairs(writes) do
   if present[i] then
-    redis.call('SET', KEYS[i], present[i], 'PX', lifetimes[i] or ARGV[1])
+    redis.call('SET', KEYS[i], present[i], 'PX', lifetimes[i] or ARGV[3])
   else
     redis.call('DEL', KEYS[i])
   end
 end
-return answer
+return keep(answer)

@@ -10,9 +10,9 @@ from uuid import UUID
 
 from edictum_console.db.database import Database
 from edictum_console.db.scope import Repository, Scopes, SystemRepository
-from edictum_console.db.tables import SessionValues, UserSessions
-from edictum_console.state.operations import Applied, Operation, Write, compute
-from edictum_console.state.ports import SESSION_LIFETIME, Place
+from edictum_console.db.tables import IdempotencyKeys, SessionValues, UserSessions
+from edictum_console.state.operations import Applied, Operation, Write, compute, read, reused, written
+from edictum_console.state.ports import REPLY_LIFETIME, SESSION_LIFETIME, Once, Place
 
 # A login is prolonged when this much of its time has gone, not with every request.
 _PROLONG_AFTER = timedelta(minutes=1)
@@ -63,6 +63,44 @@ class SessionValueRepository(Repository):
             )
 
 
+class ReplyRepository(Repository):
+    """
+    Answers to requests that may be repeated, of one tenant.
+    """
+
+    async def find(self, once: Once) -> str | None:
+        """
+        The answer that was given, if it was.
+
+        Raises:
+            ConflictError: It was given to another request.
+        """
+        table = self._table(IdempotencyKeys)
+        rows = await (
+            self._select(table, table.digest, table.reply)
+            .where(table.key_id == once.owner)
+            .where(table.key == once.key)
+            .where(table.expires_at > datetime.now(UTC))
+        )
+        if not rows:
+            return None
+        if rows[0]["digest"] != once.digest:
+            raise reused()
+        return str(rows[0]["reply"])
+
+    async def keep(self, once: Once, reply: str) -> None:
+        """
+        Keep an answer.
+        """
+        table = self._table(IdempotencyKeys)
+        row = {"key_id": once.owner, "key": once.key, "digest": once.digest, "reply": reply}
+        await self._insert(table, {**row, "expires_at": datetime.now(UTC) + REPLY_LIFETIME}).on_conflict(
+            target=(table.tenant_id, table.key_id, table.key),
+            action="DO UPDATE",
+            values=[table.digest, table.reply, table.expires_at],
+        )
+
+
 class DatabaseSessionValues:
     """
     Session values in a table.
@@ -78,19 +116,25 @@ class DatabaseSessionValues:
         found = await SessionValueRepository(self._scopes.of(place.tenant_id)).values(place.env, keys)
         return {key: found.get(key) for key in keys}
 
-    async def apply(self, place: Place, operations: Sequence[Operation]) -> Applied:
+    async def apply(self, place: Place, operations: Sequence[Operation], once: Once | None = None) -> Applied:
         """
         Do all operations or none, while nobody else can write these keys.
         """
         scope = self._scopes.of(place.tenant_id)
-        rows = SessionValueRepository(scope)
+        rows, replies = SessionValueRepository(scope), ReplyRepository(scope)
         keys = {operation.key for operation in operations}
+        names = {f"session:{place.tenant_id}:{place.env}:{key}" for key in keys}
         async with scope.transaction():
-            await scope.database.lock(*(f"session:{place.tenant_id}:{place.env}:{key}" for key in keys))
+            await scope.database.lock(*names, *(() if once is None else (f"once:{once.owner}:{once.key}",)))
+            kept = None if once is None else await replies.find(once)
+            if kept is not None:
+                return read(kept)
             found = await rows.values(place.env, sorted(keys))
             applied, writes = compute({key: found.get(key) for key in keys}, operations)
             if writes:
                 await rows.write(place.env, writes)
+            if once is not None:
+                await replies.keep(once, written(applied))
         return applied
 
 

@@ -8,6 +8,7 @@ size, so that whole ones are exact; a whole number is written without a fraction
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
@@ -191,6 +192,28 @@ def too_large() -> InvalidError:
     The error for a counter that passes what numbers hold exactly.
     """
     return InvalidError("the counter would reach 2^53, beyond which numbers are not exact", code="number_too_large")
+
+
+def written(applied: Applied) -> str:
+    """
+    Write an outcome, to be kept.
+    """
+    return json.dumps([applied.applied, [[outcome.value, outcome.done] for outcome in applied.outcomes]])
+
+
+def read(text: str) -> Applied:
+    """
+    Read an outcome that was kept.
+    """
+    applied, outcomes = json.loads(text)
+    return Applied(tuple(Outcome(value, bool(done)) for value, done in outcomes), bool(applied))
+
+
+def reused() -> ConflictError:
+    """
+    The error for a key of idempotency that came with another request before.
+    """
+    return ConflictError("this Idempotency-Key came with another request before", "idempotency_key_reused")
 
 
 def _one(before: str | None, operation: Operation) -> tuple[Outcome, Write | None]:

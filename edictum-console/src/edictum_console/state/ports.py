@@ -17,6 +17,7 @@ import attrs
 from edictum_console.state.operations import Applied, Operation
 
 SESSION_LIFETIME = timedelta(days=7)
+REPLY_LIFETIME = timedelta(hours=24)
 
 
 @attrs.frozen
@@ -29,6 +30,22 @@ class Place:
     env: str
 
 
+@attrs.frozen
+class Once:
+    """
+    A request that its sender may repeat, and that must be done once.
+
+    Attributes:
+        owner: The API key that sends it.
+        key: What the sender calls it.
+        digest: The hash of the request, which the name belongs to.
+    """
+
+    owner: UUID
+    key: str
+    digest: str
+
+
 class SessionValues(Protocol):
     """
     What agents count and remember; a value lives for a week after it was last written.
@@ -39,11 +56,18 @@ class SessionValues(Protocol):
         Return the values of all keys that are asked for; None where there is none.
         """
 
-    async def apply(self, place: Place, operations: Sequence[Operation]) -> Applied:
+    async def apply(self, place: Place, operations: Sequence[Operation], once: Once | None = None) -> Applied:
         """
         Do all operations, one after the other and with nothing in between, or none.
 
+        Args:
+            place: Where.
+            operations: What to do.
+            once: Says that this request must not be done twice; the outcome is kept together with its effect, and
+                returned again for the same request.
+
         Raises:
+            ConflictError: The key of ``once`` came with another request before.
             ConflictError: An increment meets a value that is no number; nothing was done.
             InvalidError: A counter would pass what numbers can hold exactly; nothing was done.
         """

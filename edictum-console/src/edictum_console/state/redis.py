@@ -36,9 +36,10 @@ from edictum_console.state.operations import (
     not_a_number,
     number_text,
     refused,
+    reused,
     too_large,
 )
-from edictum_console.state.ports import SESSION_LIFETIME, Limit, Listener, Place, Signal
+from edictum_console.state.ports import REPLY_LIFETIME, SESSION_LIFETIME, Limit, Listener, Once, Place, Signal
 
 logger = logging.getLogger(__name__)
 
@@ -135,21 +136,27 @@ class RedisSessionValues:
             values: Any = await self._client.mget([_value_key(place, key) for key in keys])
         return dict(zip(keys, values, strict=True))
 
-    async def apply(self, place: Place, operations: Sequence[Operation]) -> Applied:
+    async def apply(self, place: Place, operations: Sequence[Operation], once: Once | None = None) -> Applied:
         """
         Do all operations or none, inside Redis.
         """
         keys = list(dict.fromkeys(operation.key for operation in operations))
-        words: list[str | int] = [_milliseconds(SESSION_LIFETIME)]
+        names = [_value_key(place, key) for key in keys]
+        words: list[str | int] = ["" if once is None else once.digest]
+        words += [_milliseconds(REPLY_LIFETIME), _milliseconds(SESSION_LIFETIME)]
+        if once is not None:
+            names.append(f"{_PREFIX}:{place.tenant_id}:once:{once.owner}:{once.key}")
         for operation in operations:
             kind, first, second = _words(operation)
             words += [kind, keys.index(operation.key) + 1, first, second]
         with _reaching():
-            kind, *answer = await self._apply(keys=[_value_key(place, key) for key in keys], args=words)
+            kind, *answer = await self._apply(keys=names, args=words)
         if kind == "not_a_number":
             raise not_a_number()
         if kind == "too_large":
             raise too_large()
+        if kind == "reused":
+            raise reused()
         if kind == 0:
             return Applied(refused(dict(zip(keys, answer, strict=True)), operations), applied=False)
         pairs = zip(answer[::2], answer[1::2], strict=True)

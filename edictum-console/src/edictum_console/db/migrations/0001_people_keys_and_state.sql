@@ -85,6 +85,21 @@ CREATE UNIQUE INDEX session_values_key ON session_values (tenant_id, env, key);
 
 CREATE INDEX session_values_expiry ON session_values (expires_at);
 
+CREATE TABLE idempotency_keys (
+  id UUID PRIMARY KEY,
+  tenant_id UUID NOT NULL REFERENCES tenants (id),
+  created_at TIMESTAMPTZ NOT NULL,
+  key_id UUID NOT NULL,
+  key VARCHAR(128) NOT NULL,
+  digest VARCHAR(64) NOT NULL,
+  reply TEXT NOT NULL,
+  expires_at TIMESTAMPTZ NOT NULL
+);
+
+CREATE UNIQUE INDEX idempotency_keys_key ON idempotency_keys (tenant_id, key_id, key);
+
+CREATE INDEX idempotency_keys_expiry ON idempotency_keys (expires_at);
+
 CREATE TABLE feed (
   id UUID PRIMARY KEY,
   tenant_id UUID NOT NULL REFERENCES tenants (id),
