@@ -171,3 +171,11 @@ def test_environment_that_a_key_is_for_stays(with_console: WithConsole) -> None:
         assert (await ana.send("DELETE", "/api/v1/environments/staging")).status_code == 404
 
     with_console(check)
+
+
+def test_good_keys_that_arrive_together_do_not_limit_each_other(with_console: WithConsole) -> None:
+    async def check(console: Console) -> None:
+        agents = [await console.agent() for _ in range(4)]
+        assert all(await asyncio.gather(*(known(agent) for agent in agents * 15)))
+
+    with_console(check)

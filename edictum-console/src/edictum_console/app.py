@@ -19,6 +19,7 @@ from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 
 from edictum_console import __version__
+from edictum_console.api.agent import agent_routes
 from edictum_console.api.human import human_routes
 from edictum_console.db.database import Database
 from edictum_console.db.migrations import check_schema, migrate
@@ -79,7 +80,7 @@ def create_app(settings: Settings, *, hasher: Hasher | None = None) -> Litestar:
         REQUESTS_BY_KEY,
     )
     return Litestar(
-        [human_routes()],
+        [human_routes(), *agent_routes()],
         before_send=[ResponseHeaders(settings.secure)],
         dependencies={
             "caller": Provide(provide_caller, sync_to_thread=False),

@@ -154,6 +154,17 @@ def _is_limited_leaf(kind: Any) -> bool:
     return get_origin(kind) is Annotated and get_args(kind)[0] in _LEAVES
 
 
+def _is_limited_list(kind: Any) -> bool:
+    return get_origin(kind) is Annotated and _is_generic(get_args(kind)[0], list)
+
+
+def _of_length(values: list[Any], limits: Meta) -> list[Any]:
+    least, most = limits.min_length or 0, limits.max_length
+    if len(values) < least or (most is not None and len(values) > most):
+        raise _UnfitError(f"must have {least} to {most} entries")
+    return values
+
+
 def _is_enum(kind: Any) -> bool:
     return isinstance(kind, type) and issubclass(kind, Enum)
 
@@ -185,6 +196,12 @@ def _converter(strict: bool) -> Converter:
     @converter.register_structure_hook_factory(lambda kind: _is_generic(kind, list))
     def lists(kind: Any, converter: Converter) -> Callable[[Any, Any], Any]:
         return _only(list, "a list", list_structure_factory(kind, converter))
+
+    @converter.register_structure_hook_factory(_is_limited_list)
+    def limited_lists(kind: Any, converter: Converter) -> Callable[[Any, Any], Any]:
+        inner, limits = get_args(kind)
+        hook = _only(list, "a list", list_structure_factory(inner, converter))
+        return lambda value, _: _of_length(hook(value, inner), limits)
 
     @converter.register_structure_hook_factory(lambda kind: _is_generic(kind, dict))
     def mappings(kind: Any, converter: Converter) -> Callable[[Any, Any], Any]:

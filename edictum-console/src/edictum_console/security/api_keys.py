@@ -7,6 +7,7 @@ the bus says so, and every replica forgets it at once.
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import re
 import secrets
@@ -116,6 +117,7 @@ class KeyVerifier:
         self._hasher = hasher
         self._limits = limits
         self._clock = clock
+        self._turns = asyncio.Semaphore(2)
         self._secret = secrets.token_bytes(32)
         self._known: OrderedDict[bytes, tuple[KeyRecord, float]] = OrderedDict()
         self._generation = 0
@@ -133,7 +135,12 @@ class KeyVerifier:
             RateLimitedError: Too many failed.
         """
         digest = hmac.digest(self._secret, key.encode(), "sha256")
-        record = self._remembered(digest) or await self._check(key, digest, address)
+        record = self._remembered(digest)
+        if record is None:
+            # Few at a time: good keys that arrive together must not count as failures of one another meanwhile, and
+            # whoever waited for somebody with the same key finds it remembered.
+            async with self._turns:
+                record = self._remembered(digest) or await self._check(key, digest, address)
         if record.ended(datetime.now(UTC)):
             raise _unknown()
         return record

@@ -42,6 +42,22 @@ class SetupController(Controller):
         return await service.by_token(data, caller)
 
 
+class AliveController(Controller):
+    """
+    Whether the console answers, for agents.
+    """
+
+    path = "/health"
+    tags = ("health",)
+
+    @get(guards=[guards.anyone], summary="Say that the process answers")
+    async def live(self) -> Alive:
+        """
+        Say that the process answers; touches nothing else.
+        """
+        return Alive()
+
+
 class HealthController(Controller):
     """
     Whether the console answers, for clients and for what supervises it.
