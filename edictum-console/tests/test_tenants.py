@@ -4,12 +4,15 @@ from consoles import PASSWORD, Console, Session, WithConsole
 from edictum_console.db.scope import Scopes
 from edictum_console.domains.accounts.service import add_person
 from edictum_console.domains.environments.service import EnvironmentService
+from edictum_console.domains.signing.service import SigningService
 from edictum_console.domains.tenants.repository import TenantRepository
 from edictum_console.ids import new_id
 from edictum_console.resources import Caller
 from edictum_console.security.actor import Anonymous, Role
 from edictum_console.security.passwords import Hasher
+from edictum_console.security.sealing import Sealer
 
+SEALER = Sealer(b"k" * 32)  # as the console's settings in tests
 OTHER = "eve@example.com"
 
 
@@ -27,6 +30,7 @@ async def second_tenant(console: Console) -> Session:
     async with scope.transaction():
         await TenantRepository(console.database).add(tenant_id, "other")
         await EnvironmentService(scope).add_first()
+        await SigningService(scope, SEALER).add_first()
         await add_person(scope, OTHER, password_hash, Role.ADMIN, Caller(Anonymous(), "local", "test"))
     session = await console.sign_in(OTHER)
     await session.must("POST", "/api/v1/environments", {"name": "theirs"})

@@ -41,6 +41,7 @@ from edictum_console.security.api_keys import KeyVerifier
 from edictum_console.security.authentication import AuthenticationMiddleware, Authenticator
 from edictum_console.security.logins import LONGEST, LoginKeeper
 from edictum_console.security.passwords import Hasher
+from edictum_console.security.sealing import Sealer
 from edictum_console.settings import Settings
 from edictum_console.state.database import DatabaseLogins, DatabaseSessionValues
 from edictum_console.state.memory import MemoryBus, MemoryRateLimits
@@ -156,7 +157,8 @@ class _Console:
             )
         verifier = KeyVerifier(StoredKeys(database), hasher, stores.limits)
         logins = LoginKeeper(stores.logins, settings.secret_key, settings.session_ttl)
-        return cls(database, redis, Resources(settings, scopes, stores, hasher, verifier, logins))
+        sealer = Sealer(settings.sealing_key, settings.previous_sealing_key)
+        return cls(database, redis, Resources(settings, scopes, stores, hasher, verifier, logins, sealer))
 
     @asynccontextmanager
     async def running(self, app: Litestar) -> AsyncIterator[None]:

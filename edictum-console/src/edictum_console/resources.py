@@ -13,6 +13,7 @@ from edictum_console.security.actor import Actor, Anonymous
 from edictum_console.security.api_keys import KeyVerifier
 from edictum_console.security.logins import LoginKeeper
 from edictum_console.security.passwords import Hasher
+from edictum_console.security.sealing import Sealer
 from edictum_console.settings import Settings
 from edictum_console.state.ports import Bus, Logins, RateLimits, SessionValues
 
@@ -42,6 +43,7 @@ class Resources:
     hasher: Hasher
     verifier: KeyVerifier
     logins: LoginKeeper
+    sealer: Sealer
 
 
 @attrs.frozen

@@ -6,7 +6,9 @@ from __future__ import annotations
 
 from litestar import Router
 
+from edictum_console.domains.deployments.controllers import AgentRulesetController
 from edictum_console.domains.sessions.controllers import SessionController
+from edictum_console.domains.signing.controllers import TrustedKeyController
 from edictum_console.domains.tenants.controllers import AliveController
 
 PREFIX = "/v1"
@@ -18,6 +20,8 @@ def agent_routes() -> list[Router]:
     Everything that agents use, once for each prefix.
     """
     return [
-        Router(PREFIX, route_handlers=[AliveController, SessionController]),
+        Router(
+            PREFIX, route_handlers=[AgentRulesetController, AliveController, SessionController, TrustedKeyController]
+        ),
         Router(OLDER_PREFIX, route_handlers=[SessionController]),
     ]

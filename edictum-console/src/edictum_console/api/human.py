@@ -8,8 +8,11 @@ from litestar import Router
 
 from edictum_console.domains.accounts.controllers import LoginController, UserController
 from edictum_console.domains.audit.controllers import AuditController
+from edictum_console.domains.deployments.controllers import DeployController, DeploymentController
 from edictum_console.domains.environments.controllers import EnvironmentController
 from edictum_console.domains.keys.controllers import KeyController
+from edictum_console.domains.rulesets.controllers import RulesetController
+from edictum_console.domains.signing.controllers import SigningKeyController
 from edictum_console.domains.tenants.controllers import HealthController, SetupController
 
 PREFIX = "/api/v1"
@@ -21,11 +24,15 @@ def human_routes() -> Router:
     """
     controllers = [
         AuditController,
+        DeployController,
+        DeploymentController,
         EnvironmentController,
         HealthController,
         KeyController,
         LoginController,
+        RulesetController,
         SetupController,
+        SigningKeyController,
         UserController,
     ]
     return Router(PREFIX, route_handlers=controllers)

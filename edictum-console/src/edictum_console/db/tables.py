@@ -140,6 +140,60 @@ class AdminAudit(TenantTable, tablename="admin_audit"):
     hash = Varchar(64)
 
 
+class SigningKeys(TenantTable, tablename="signing_keys"):
+    """
+    Keys that sign rulesets, sealed.
+    """
+
+    key_id = Varchar(64)
+    public_key = Varchar(64)
+    private_key_sealed = Text()
+    state = Varchar(16)
+
+
+class Bundles(TenantTable, tablename="bundles"):
+    """
+    Versions of rulesets; rows do not change.
+    """
+
+    name = Varchar(128)
+    version = Integer()
+    revision_hash = Varchar(64)
+    yaml_text = Text()
+    rule_count = Integer()
+    note = Text()
+    uploaded_by = Varchar(320)
+
+
+class BundleSignatures(TenantTable, tablename="bundle_signatures"):
+    """
+    Signatures of versions, one for each key that signed.
+    """
+
+    bundle_id = UUID(default=None)
+    key_id = Varchar(64)
+    signature = Varchar(128)
+
+
+class Deployments(TenantTable, tablename="deployments"):
+    """
+    What was deployed where; the highest number of an environment and name is what runs.
+    """
+
+    env = Varchar(128)
+    bundle_id = UUID(default=None)
+    bundle_name = Varchar(128)
+    bundle_version = Integer()
+    revision_hash = Varchar(64)
+    deployment_seq = Integer()
+    kind = Varchar(16)
+    key_id = Varchar(64)
+    envelope = Text()
+    envelope_signature = Varchar(128)
+    note = Text()
+    deployed_by = Varchar(320)
+
+
 ALL_TABLES: tuple[type[Table], ...] = (
     Tenants,
     Users,
@@ -150,4 +204,8 @@ ALL_TABLES: tuple[type[Table], ...] = (
     IdempotencyKeys,
     Feed,
     AdminAudit,
+    SigningKeys,
+    Bundles,
+    BundleSignatures,
+    Deployments,
 )

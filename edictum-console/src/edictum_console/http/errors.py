@@ -70,7 +70,7 @@ def _parameters(error: ValidationException) -> ConsoleError:
     """
     extra = error.extra if isinstance(error.extra, list) else []
     names = [str(part["key"]) for part in extra if isinstance(part, dict) and "key" in part]
-    if not names or names == ["data"]:
+    if names == ["data"]:
         return BadRequestError("the body is missing", "invalid_json")
     problems = [FieldProblem((name,), "is missing or does not fit") for name in names]
-    return InvalidError(f"these parameters do not fit: {', '.join(names)}", problems)
+    return InvalidError(f"these parameters do not fit: {', '.join(names) or 'one is missing'}", problems)

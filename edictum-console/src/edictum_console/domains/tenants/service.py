@@ -10,6 +10,7 @@ from datetime import timedelta
 
 from edictum_console.domains.accounts.service import add_person, anybody
 from edictum_console.domains.environments.service import EnvironmentService
+from edictum_console.domains.signing.service import SigningService
 from edictum_console.domains.tenants.repository import TenantRepository
 from edictum_console.domains.tenants.schemas import Readiness, Setup, SetupDone
 from edictum_console.errors import ConflictError, ForbiddenError, UnavailableError
@@ -85,6 +86,7 @@ class SetupService:
                 raise _done()
             await TenantRepository(self._database).add(tenant_id, tenant_name)
             await EnvironmentService(scope).add_first()
+            await SigningService(scope, self._resources.sealer).add_first()
             row = await add_person(scope, email.lower(), password_hash, Role.ADMIN, caller)
         return SetupDone(tenant_id, row["id"])
 

@@ -1,0 +1,38 @@
+"""
+Queries of signing keys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from edictum_console.db import tables
+from edictum_console.db.scope import Repository
+
+
+class SigningKeyRepository(Repository):
+    """
+    The signing keys of one tenant.
+    """
+
+    async def all(self) -> list[dict[str, Any]]:
+        """
+        All of them, newest first.
+        """
+        table = self._table(tables.SigningKeys)
+        return list(await self._select(table).order_by(table.id, ascending=False))
+
+    async def active(self) -> dict[str, Any] | None:
+        """
+        The one that signs.
+        """
+        table = self._table(tables.SigningKeys)
+        rows = await self._select(table).where(table.state == "active")
+        return rows[0] if rows else None
+
+    async def add(self, values: Mapping[str, Any]) -> None:
+        """
+        Add one.
+        """
+        await self._insert(self._table(tables.SigningKeys), values)
