@@ -167,7 +167,12 @@ def test_readiness_names_what_is_away(request: pytest.FixtureRequest, with_conso
     async def check(console: Console) -> None:
         path = "/api/v1/health/ready"
         ready = await console.anonymous.must("GET", path)
-        assert ready == {"status": "ok", "parts": {"database": "ok", "state": "ok"}}
+        assert ready == {"status": "ok", "parts": {"database": "ok", "state": "ok", "workers": "ok"}}
+        worker = console.app.state.workers[0]
+        worker.succeeded_at -= worker.every * 6
+        answer = await console.anonymous.get(path)
+        assert (503, f"late: {worker.name}") == (answer.status_code, answer.json()["parts"]["workers"])
+        worker.succeeded_at += worker.every * 6
         if console.database.dialect == "sqlite":
             return
         redis = request.getfixturevalue("redis_server")
@@ -198,8 +203,20 @@ def is_open(handler: Any) -> bool:
     return any(guard is guards.anyone for guard in handler.guards or ())
 
 
+def guard_names(handler: Any) -> set[str]:
+    """
+    The functions that made a route's guards.
+    """
+    listed = [guard for layer in handler.ownership_layers for guard in layer.guards or ()]
+    return {guard.__qualname__.split(".")[0] for guard in listed}
+
+
 def takes_keys(handler: Any) -> bool:
-    return any(getattr(guard, "__qualname__", "").startswith("person_or_key") for guard in handler.guards or ())
+    return "person_or_key" in guard_names(handler)
+
+
+def is_for_agents(handler: Any) -> bool:
+    return "key" in guard_names(handler)
 
 
 def test_every_route_lists_a_guard(console_settings: Settings) -> None:
@@ -232,8 +249,8 @@ def test_every_route_refuses_whom_it_is_not_for(with_console: WithConsole, conso
         cookie_only = Session(console.client, {"Cookie": ana.headers["Cookie"]})
         tried = 0
         for method, route, handler in routes(console_settings):
-            if is_open(handler) or not route.startswith("/api/v1") or "/sessions/" in route:
-                continue  # those of agents have a test of their own
+            if is_open(handler) or not route.startswith("/api/v1") or is_for_agents(handler):
+                continue  # those have tests of their own
             path = route
             for part in route.split("/"):
                 if part.startswith("{"):
@@ -260,24 +277,28 @@ def test_every_route_with_an_id_answers_404_for_one_of_another_tenant(
         other = await second_tenant(console)
         made = await other.must("POST", "/api/v1/keys", {"env": "theirs"})
         users = await other.must("GET", "/api/v1/users")
+        their_agent = Session(console.client, {"Authorization": f"Bearer {made['key']}"})
+        asked = await their_agent.must("POST", "/v1/approvals", {"tool_name": "t", "message": "m"})
         theirs = {
             "{key_id:uuid}": made["api_key"]["id"],
             "{user_id:uuid}": users["users"][0]["id"],
             "{env:str}": "theirs",
             "{name:str}": "docs-rules",
+            "{approval_id:uuid}": asked["id"],
             "{version:int}": "1",
         }
         await upload(other)
         await other.must("POST", "/api/v1/bundles/docs-rules/1/deploy", {"env": "theirs"})
-        lists = ("keys", "users", "environments", "bundles", "deployments")
+        lists = ("approvals", "keys", "users", "environments", "bundles", "deployments")
         before = [await other.must("GET", f"/api/v1/{name}") for name in lists]
         ana = await console.sign_in()
         tried = 0
-        for method, route, _ in routes(console_settings):
-            if "{" not in route or not route.startswith("/api/v1") or "/sessions/" in route:
+        for method, route, handler in routes(console_settings):
+            if "{" not in route or not route.startswith("/api/v1") or is_for_agents(handler):
                 continue
             path = "/".join(theirs[part] if part.startswith("{") else part for part in route.split("/"))
-            body = {"env": "production"} if path.endswith(("deploy", "rollback")) else {}
+            body: dict[str, Any] = {"env": "production"} if path.endswith(("deploy", "rollback")) else {}
+            body = {"approved": True} if "/approvals/" in path else body
             query = {"from": 1, "to": 1, "env": "production"}
             answer = await ana.send(method, path, None if method in ("GET", "DELETE") else body, params=query)
             assert answer.status_code == 404, (method, path, answer.text)

@@ -179,9 +179,11 @@ def test_diff_names_the_rules_that_differ(with_console: WithConsole) -> None:
         await upload(ana)
         await upload(ana, STRICTER.replace('".env"', '".environ"').replace("mode: enforce", "mode: observe"))
         found = await ana.must("GET", f"{BUNDLES}/docs-rules/diff?from=1&to=2")
-        assert tuple(
-            [rule["id"] for rule in found[name]] for name in ("added", "removed", "changed")
-        ) == (["no-keys"], [], ["no-env"])
+        assert tuple([rule["id"] for rule in found[name]] for name in ("added", "removed", "changed")) == (
+            ["no-keys"],
+            [],
+            ["no-env"],
+        )
         assert found["settings"]
         assert "+  - id: no-keys" in found["text"]
         assert (await ana.get(f"{BUNDLES}/docs-rules/diff?from=1&to=3")).status_code == 404
@@ -201,9 +203,13 @@ def test_deployed_ruleset_is_fetched_with_signatures_that_verify(with_console: W
         answer = await agent.get(path)
         found = answer.json()
         verify(found)
-        assert tuple(
-            found[name] for name in ("name", "bundle_name", "env", "version", "deployment_seq")
-        ) == ("docs-rules", "docs-rules", "production", 1, 1)
+        assert tuple(found[name] for name in ("name", "bundle_name", "env", "version", "deployment_seq")) == (
+            "docs-rules",
+            "docs-rules",
+            "production",
+            1,
+            1,
+        )
         Edictum.from_yaml_string(found["yaml"])
         assert found == await agent.must("GET", f"{path}?env=production")
         assert found == await agent.must("GET", f"{BUNDLES}/docs-rules/current")

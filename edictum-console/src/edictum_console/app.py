@@ -55,6 +55,7 @@ from edictum_console.state.redis import (
     client_of,
     ping,
 )
+from edictum_console.workers import Worker, workers_of, working
 
 logger = logging.getLogger(__name__)
 
@@ -95,7 +96,7 @@ def create_app(settings: Settings, *, hasher: Hasher | None = None) -> Litestar:
         openapi_config=None if settings.production else _openapi(),
         plugins=[BodyPlugin()],
         request_max_body_size=LARGEST_BODY,
-        state=State({"database": console.database, "limits": resources.stores.limits}),
+        state=State({"database": console.database, "limits": resources.stores.limits, "workers": console.workers}),
     )
 
 
@@ -136,6 +137,7 @@ class _Console:
     database: Database
     redis: Any
     resources: Resources
+    workers: list[Worker]
 
     @classmethod
     def build(cls, settings: Settings, hasher: Hasher) -> _Console:
@@ -158,7 +160,8 @@ class _Console:
         verifier = KeyVerifier(StoredKeys(database), hasher, stores.limits)
         logins = LoginKeeper(stores.logins, settings.secret_key, settings.session_ttl)
         sealer = Sealer(settings.sealing_key, settings.previous_sealing_key)
-        return cls(database, redis, Resources(settings, scopes, stores, hasher, verifier, logins, sealer))
+        resources = Resources(settings, scopes, stores, hasher, verifier, logins, sealer)
+        return cls(database, redis, resources, workers_of(resources))
 
     @asynccontextmanager
     async def running(self, app: Litestar) -> AsyncIterator[None]:
@@ -179,6 +182,7 @@ class _Console:
             if isinstance(bus, RedisBus):
                 await stack.enter_async_context(bus.running())
             await self._first_admin(settings)
+            await stack.enter_async_context(working(self.workers))
             yield
 
     async def _first_admin(self, settings: Settings) -> None:

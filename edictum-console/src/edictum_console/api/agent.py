@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from litestar import Router
 
+from edictum_console.domains.approvals.controllers import AgentApprovalController
 from edictum_console.domains.deployments.controllers import AgentRulesetController
 from edictum_console.domains.sessions.controllers import SessionController
 from edictum_console.domains.signing.controllers import TrustedKeyController
@@ -21,7 +22,14 @@ def agent_routes() -> list[Router]:
     """
     return [
         Router(
-            PREFIX, route_handlers=[AgentRulesetController, AliveController, SessionController, TrustedKeyController]
+            PREFIX,
+            route_handlers=[
+                AgentApprovalController,
+                AgentRulesetController,
+                AliveController,
+                SessionController,
+                TrustedKeyController,
+            ],
         ),
         Router(OLDER_PREFIX, route_handlers=[SessionController]),
     ]

@@ -7,6 +7,7 @@ from __future__ import annotations
 from litestar import Router
 
 from edictum_console.domains.accounts.controllers import LoginController, UserController
+from edictum_console.domains.approvals.controllers import ApprovalController
 from edictum_console.domains.audit.controllers import AuditController
 from edictum_console.domains.deployments.controllers import DeployController, DeploymentController
 from edictum_console.domains.environments.controllers import EnvironmentController
@@ -23,6 +24,7 @@ def human_routes() -> Router:
     Everything under ``/api/v1`` that people use.
     """
     controllers = [
+        ApprovalController,
         AuditController,
         DeployController,
         DeploymentController,

@@ -194,6 +194,36 @@ class Deployments(TenantTable, tablename="deployments"):
     deployed_by = Varchar(320)
 
 
+class Approvals(TenantTable, tablename="approvals"):
+    """
+    Requests to people, and what came of them.
+    """
+
+    env = Varchar(128)
+    agent_id = Varchar(128)
+    key_id = UUID(default=None)
+    session_id = Varchar(255, null=True, default=None)
+    call_id = Varchar(255, null=True, default=None)
+    tool_name = Varchar(255)
+    tool_args = Text(default="{}")
+    args_digest = Varchar(64)
+    message = Text()
+    rule_name = Varchar(255, null=True, default=None)
+    policy_version = Varchar(128, null=True, default=None)
+    principal = Text(null=True, default=None)
+    metadata = Text(null=True, default=None)
+    status = Varchar(16, default="pending")
+    timeout_seconds = Integer()
+    timeout_action = Varchar(16)
+    expires_at = Timestamptz(default=_EPOCH)
+    decided_by = Varchar(320, null=True, default=None)
+    claimed_by = Varchar(255, null=True, default=None)
+    decided_at = Timestamptz(null=True, default=None)
+    decided_via = Varchar(64, null=True, default=None)
+    decision_reason = Text(null=True, default=None)
+    last_polled_at = Timestamptz(null=True, default=None)
+
+
 ALL_TABLES: tuple[type[Table], ...] = (
     Tenants,
     Users,
@@ -208,4 +238,5 @@ ALL_TABLES: tuple[type[Table], ...] = (
     Bundles,
     BundleSignatures,
     Deployments,
+    Approvals,
 )

@@ -5,6 +5,7 @@ Who makes a request, and what that allows.
 from __future__ import annotations
 
 from enum import StrEnum
+from fnmatch import fnmatchcase
 from typing import TypeAlias
 from uuid import UUID
 
@@ -62,6 +63,12 @@ class KeyActor:
     scopes: frozenset[KeyScope]
     agent_pattern: str | None
     agent_id: str | None
+
+    def may_be(self, agent_id: str) -> bool:
+        """
+        Whether the key is for an agent.
+        """
+        return self.agent_pattern is None or fnmatchcase(agent_id, self.agent_pattern)
 
     @property
     def name(self) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hmac
 import re
-from fnmatch import fnmatchcase
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -104,16 +103,7 @@ class Authenticator:
                 "X-Edictum-Agent-Id must begin with a letter or digit, and have letters, digits, '.', '_' and '-' only",
                 "invalid_agent_id",
             )
-        if (
-            record.agent_pattern is not None
-            and agent_id is not None
-            and not fnmatchcase(agent_id, record.agent_pattern)
-        ):
-            raise ForbiddenError("the API key is for other agents", "agent_mismatch")
-        wait = await self.limits.take(self.by_key, str(record.key_id))
-        if wait:
-            raise RateLimitedError("this API key makes too many requests", wait)
-        return KeyActor(
+        actor = KeyActor(
             record.tenant_id,
             record.key_id,
             record.prefix,
@@ -122,6 +112,12 @@ class Authenticator:
             record.agent_pattern,
             agent_id,
         )
+        if agent_id is not None and not actor.may_be(agent_id):
+            raise ForbiddenError("the API key is for other agents", "agent_mismatch")
+        wait = await self.limits.take(self.by_key, str(record.key_id))
+        if wait:
+            raise RateLimitedError("this API key makes too many requests", wait)
+        return actor
 
     def _check_origin(self, connection: ASGIConnection[Any, Any, Any, Any], token: str) -> None:
         headers = connection.headers

@@ -4,7 +4,10 @@ Routes of setting the console up, and of its health.
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from litestar import Controller, Response, get, post
+from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.params import JSONBody
 
@@ -82,9 +85,10 @@ class HealthController(Controller):
         return Alive()
 
     @get("/ready", guards=[guards.anyone], summary="Say whether requests can be served")
-    async def ready(self, service: Injected[SetupService]) -> Response[Readiness]:
+    async def ready(self, service: Injected[SetupService], state: State) -> Response[Readiness]:
         """
-        Ask the database and the shared state; 503 if one cannot be used.
+        Ask the database, the shared state and the workers; 503 if one cannot be used.
         """
-        readiness = await service.readiness()
+        now = datetime.now(UTC)
+        readiness = await service.readiness([worker.name for worker in state.workers if worker.late(now)])
         return Response(unstructure(readiness), status_code=200 if readiness.status == "ok" else 503)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from collections.abc import Sequence
 from datetime import timedelta
 
 from edictum_console.domains.accounts.service import add_person, anybody
@@ -37,11 +38,14 @@ class SetupService:
         """
         return await anybody(self._database)
 
-    async def readiness(self) -> Readiness:
+    async def readiness(self, late: Sequence[str]) -> Readiness:
         """
         Ask everything that requests need.
+
+        Args:
+            late: Workers that have not succeeded for too long.
         """
-        parts: dict[str, str] = {}
+        parts = {"workers": f"late: {', '.join(late)}" if late else "ok"}
         for name, ping in (("database", self._database.ping), ("state", self._resources.stores.ping)):
             try:
                 await ping()
