@@ -18,6 +18,7 @@ ROOT = Path(__file__).parent
 PYTHONS = ["3.11", "3.12", "3.13"]
 CONSTRAINTS = ["-c", str(ROOT / "constraints.txt")]
 PUBLISHED = "edictum[yaml]==0.19.0"  # what `bench` compares with
+PUBLISHED_CLIENT = "edictum[server,verified,yaml]==0.19.0"  # what `interop` runs agents with
 WHEEL_LIMIT_KB = 600  # half of it are templates, command line, gate and testing, which a guard never loads
 OTEL_REQUIRED = {"EDICTUM_OTEL_REQUIRED": "1"}  # tests that need it fail without it, instead of being skipped
 
@@ -26,7 +27,7 @@ nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.reuse_venv = "yes"
 nox.options.download_python = "never"
 nox.options.error_on_missing_interpreters = False  # nox says which ones it skips
-nox.options.sessions = ["lint", "bare", "tests", "otel", "conformance", "demo", "hooks"]
+nox.options.sessions = ["lint", "bare", "tests", "otel", "conformance", "interop", "demo", "hooks"]
 
 
 def _prefer_real_interpreters() -> None:
@@ -184,6 +185,18 @@ def conformance(session: nox.Session) -> None:
         session.skip(message)
     _install(session, "edictum-core")
     session.run("python", "-m", "edictum.testing.conformance", str(folder))
+
+
+@nox.session
+def interop(session: nox.Session) -> None:
+    """
+    The published 0.19 client, in an environment of its own, against a console on each database.
+    """
+    _install(session, "edictum-console", "pytest", "hypothesis")
+    published = _second_environment(session, "published-client")
+    session.run(published, "-m", "pip", "install", "-q", PUBLISHED_CLIENT, external=True)
+    file = CONSOLE / "tests" / "test_interop.py"
+    session.run("pytest", str(file), *session.posargs, env={"EDICTUM_PUBLISHED_PYTHON": published})
 
 
 @nox.session
