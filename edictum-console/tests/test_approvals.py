@@ -33,7 +33,9 @@ def test_request_has_the_shape_of_the_protocol(with_console: WithConsole) -> Non
     async def check(console: Console) -> None:
         agent = await console.agent()
         body = {**ASK, "agent_id": "bot", "timeout": 60, "timeout_action": "deny", "session_id": "s", "newer": 1}
-        answer = await agent.post(PATH, {**body, "contract_name": "ask-deletes", "principal": {"user": "ana"}})
+        answer = await agent.post(
+            PATH, {**body, "contract_name": "ask-deletes", "principal": {"user": "ana"}, "metadata": {"k": 1}}
+        )
         assert answer.status_code == 201
         made = answer.json()
         UUID(made["id"])
@@ -49,6 +51,7 @@ def test_request_has_the_shape_of_the_protocol(with_console: WithConsole) -> Non
             "timeout_seconds": 60,
             "timeout_action": "block",
             "principal": {"user": "ana"},
+            "metadata": {"k": 1},
             "decided_by": None,
             "decided_at": None,
             "decided_via": None,

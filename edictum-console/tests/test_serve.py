@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -68,6 +69,41 @@ def test_serve_without_configuration_prints_the_set_up_link_and_keeps_its_data(t
         process.wait(20)
     with serving(tmp_path) as (address, _, _):
         assert call(address, "/api/v1/auth/me", Cookie=cookie)[0]["email"] == EMAIL
+
+
+@pytest.mark.security
+@pytest.mark.parametrize("kind", ["embedded", "replicated"])
+def test_log_at_its_loudest_shows_no_secret(request: pytest.FixtureRequest, tmp_path: Path, kind: str) -> None:
+    variables = {
+        **SECRETS,
+        "EDICTUM_LOG_LEVEL": "DEBUG",
+        "EDICTUM_ADMIN_EMAIL": EMAIL,
+        "EDICTUM_ADMIN_PASSWORD": PASSWORD,
+    }
+    if kind == "replicated":
+        variables["EDICTUM_DATABASE_URL"] = request.getfixturevalue("postgres").new_database()
+        variables["EDICTUM_REDIS_URL"] = request.getfixturevalue("redis_server").url
+    canary = "canary-in-a-body"
+    with serving(tmp_path, **variables) as (address, written, process):
+        me, cookie = call(address, "/api/v1/auth/login", {"email": EMAIL, "password": PASSWORD})
+        headers = {"Cookie": cookie, "X-CSRF-Token": me["csrf_token"]}
+        key = call(address, "/api/v1/keys", {"env": "production", "label": canary}, **headers)[0]["key"]
+        link = call(address, "/api/v1/users", {"email": "bo@example.com", "role": "viewer"}, **headers)[0]["reset_link"]
+        agent = {"Authorization": f"Bearer {key}"}
+        call(address, "/v1/sessions/ops", {"ops": [{"op": "put", "key": "k", "value": canary}]}, **agent)
+        call(address, "/v1/approvals", {"tool_name": "t", "message": canary, "tool_args": {"a": canary}}, **agent)
+        for path, body in [
+            ("/api/v1/auth/login", {"email": EMAIL, "password": canary}),
+            ("/v1/sessions/ops", [canary]),
+        ]:
+            with pytest.raises(urllib.error.HTTPError):
+                call(address, path, body, **agent)
+        process.send_signal(signal.SIGTERM)
+        assert process.stderr is not None
+        written += process.stderr.read()
+    secrets = [PASSWORD, canary, key, key[-32:], cookie.partition("=")[2], me["csrf_token"], link.partition("#")[2]]
+    assert [secret for secret in [*secrets, *SECRETS.values()] if secret in written] == []
+    assert "edictum_console" in written
 
 
 def refused(tmp_path: Path, *arguments: str, **variables: str) -> str:

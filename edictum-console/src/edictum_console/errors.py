@@ -169,6 +169,17 @@ class InvalidError(ConsoleError):
         return {**super().body(), "errors": [{"loc": list(error.loc), "msg": error.msg} for error in self.errors]}
 
 
+def unfit(place: tuple[str | int, ...], text: str) -> InvalidError:
+    """
+    Make the error for one field of a body, or one parameter, that does not fit.
+
+    Args:
+        place: Keys and indexes that lead to it.
+        text: What is wrong, without the value.
+    """
+    return InvalidError(f"{'.'.join(map(str, place))}: {text}", [FieldProblem(place, text)])
+
+
 class RateLimitedError(ConsoleError):
     """
     Too many requests of this kind.

@@ -330,5 +330,9 @@ def _private(path: str, flags: int) -> int:
 def configure_logging(settings: Settings) -> None:
     """
     Write messages of the console to standard error, from the level of the settings on.
+
+    Those of libraries only from INFO on: the driver of SQLite, for one, writes every value that it is given at DEBUG.
     """
-    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    level = logging.getLevelNamesMapping()[settings.log_level]
+    logging.basicConfig(level=max(level, logging.INFO), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("edictum_console").setLevel(level)

@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -21,13 +22,13 @@ from edictum_console.domains.environments.service import EnvironmentService
 from edictum_console.errors import (
     ConflictError,
     ConsoleError,
-    FieldProblem,
     ForbiddenError,
-    InvalidError,
     NotFoundError,
     RateLimitedError,
     UnauthorizedError,
+    unfit,
 )
+from edictum_console.http.paging import cursor_id, cut
 from edictum_console.ids import new_id
 from edictum_console.resources import Caller
 from edictum_console.security.actor import Anonymous, KeyActor, PersonActor
@@ -68,8 +69,7 @@ class ApprovalService:
             raise RateLimitedError("this agent asks for too many approvals", wait)
         arguments = json.dumps(body.tool_args or {}, sort_keys=True, separators=(",", ":"))
         if len(arguments) > _LARGEST_ARGUMENTS:
-            text = f"must be at most {_LARGEST_ARGUMENTS} bytes as JSON"
-            raise InvalidError(f"tool_args: {text}", [FieldProblem(("tool_args",), text)])
+            raise unfit(("tool_args",), f"must be at most {_LARGEST_ARGUMENTS} bytes as JSON")
         action = body.timeout_action or body.timeout_effect or TimeoutAction.BLOCK
         replies = ReplyRepository(self._scope)
         async with self._scope.transaction():
@@ -145,14 +145,8 @@ class ApprovalService:
         """
         Return some requests, newest first, and where the next page begins.
         """
-        try:
-            before = UUID(cursor) if cursor else None
-        except ValueError:
-            text = "is not one that this list gave"
-            raise InvalidError(f"cursor: {text}", [FieldProblem(("cursor",), text)]) from None
-        rows = await self._rows.page(wanted, before, offset, limit + 1)
-        more = str(rows[limit - 1]["id"]) if len(rows) > limit else None
-        shown = [await self._expired(row) for row in rows[:limit] if _may_see(actor, row)]
+        rows, more = cut(await self._rows.page(wanted, cursor_id(cursor), offset, limit + 1), limit, "id")
+        shown = [await self._expired(row) for row in rows if _may_see(actor, row)]
         return [write(row, self._dialect) for row in shown], more
 
     async def decide(
@@ -257,7 +251,7 @@ class ApprovalService:
             raise ConflictError("this request is decided already, or over", "already_decided", shown)
         return shown
 
-    async def _look(self, approval_id: UUID, actor: KeyActor | PersonActor) -> dict[str, Any]:
+    async def _look(self, approval_id: UUID, actor: KeyActor | PersonActor) -> Mapping[str, Any]:
         row = await self._expired(await self._require(approval_id, actor))
         if row["status"] == "pending" and isinstance(actor, KeyActor) and actor.key_id == row["key_id"]:
             now = await self._scope.database.now()
@@ -265,7 +259,7 @@ class ApprovalService:
                 await self._rows.polled(approval_id, now)
         return row
 
-    async def _expired(self, row: dict[str, Any]) -> dict[str, Any]:
+    async def _expired(self, row: Mapping[str, Any]) -> Mapping[str, Any]:
         """
         Return a request as it is now: one that is over is ended by whoever looks first.
         """
@@ -284,12 +278,12 @@ class ApprovalService:
             raise _missing()
         return row
 
-    async def _record(self, row: dict[str, Any], status: str, caller: Caller, reason: str | None) -> None:
+    async def _record(self, row: Mapping[str, Any], status: str, caller: Caller, reason: str | None) -> None:
         facts = {"tool_name": row["tool_name"], "args_digest": row["args_digest"], "reason": reason}
         await AuditService(self._scope).record(caller, f"approval.{status}", str(row["id"]), facts)
         await self._announce(row, "approval_decided", status)
 
-    async def _announce(self, row: dict[str, Any], kind: str, status: str) -> None:
+    async def _announce(self, row: Mapping[str, Any], kind: str, status: str) -> None:
         facts = {"approval_id": str(row["id"]), "status": status}
         await Outbox(self._scope).announce(kind, facts, env=row["env"], agent_id=row["agent_id"])
 
@@ -330,7 +324,7 @@ def _known(caller: Caller) -> KeyActor | PersonActor:
     return caller.actor
 
 
-def _may_see(actor: KeyActor | PersonActor, row: dict[str, Any]) -> bool:
+def _may_see(actor: KeyActor | PersonActor, row: Mapping[str, Any]) -> bool:
     if isinstance(actor, PersonActor):
         return True
     return bool(row["env"] == actor.env and actor.may_be(row["agent_id"]))

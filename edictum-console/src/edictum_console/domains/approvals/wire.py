@@ -48,6 +48,7 @@ def write(row: Mapping[str, Any], dialect: Dialect) -> dict[str, Any]:
         "rule_name": row["rule_name"],
         "policy_version": row["policy_version"],
         "principal": None if row["principal"] is None else json.loads(row["principal"]),
+        "metadata": None if row["metadata"] is None else json.loads(row["metadata"]),
         "timeout_seconds": row["timeout_seconds"],
         "timeout_action": row["timeout_action"],
         "created_at": _time(row["created_at"]),

@@ -12,6 +12,7 @@ from typing import Any
 from edictum_console.db.scope import TenantScope
 from edictum_console.domains.audit.repository import AuditRepository
 from edictum_console.domains.audit.schemas import AuditEntry, AuditPage, ChainCheck
+from edictum_console.http.paging import cursor_number, cut
 from edictum_console.resources import Caller
 
 _CHAINED = ("seq", "created_at", "actor", "action", "object", "details", "request_id", "address", "prev_hash")
@@ -58,10 +59,8 @@ class AuditService:
         """
         Return some of the log, newest first.
         """
-        before = int(cursor) if cursor and cursor.isascii() and cursor.isdigit() else None
-        rows = await self._rows.page(before, limit + 1)
-        more = str(rows[limit - 1]["seq"]) if len(rows) > limit else None
-        return AuditPage([_entry(row) for row in rows[:limit]], more)
+        rows, more = cut(await self._rows.page(cursor_number(cursor), limit + 1), limit, "seq")
+        return AuditPage([_entry(row) for row in rows], more)
 
     async def check(self) -> ChainCheck:
         """

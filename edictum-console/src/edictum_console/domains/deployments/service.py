@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Mapping
 from typing import Any, Literal
-from uuid import UUID
 
 import attrs
 
@@ -28,7 +28,8 @@ from edictum_console.domains.deployments.schemas import (
 from edictum_console.domains.environments.service import EnvironmentService
 from edictum_console.domains.rulesets.service import RulesetService, StoredRuleset
 from edictum_console.domains.signing.service import Signer, SigningService
-from edictum_console.errors import ConflictError, FieldProblem, ForbiddenError, InvalidError, NotFoundError
+from edictum_console.errors import ConflictError, ForbiddenError, NotFoundError
+from edictum_console.http.paging import cursor_id, cut
 from edictum_console.ids import new_id
 from edictum_console.resources import Caller
 from edictum_console.security.actor import PersonActor, Role
@@ -127,14 +128,8 @@ class DeploymentService:
         """
         Return some deployments, newest first.
         """
-        try:
-            before = UUID(cursor) if cursor else None
-        except ValueError:
-            text = "is not one that this list gave"
-            raise InvalidError(f"cursor: {text}", [FieldProblem(("cursor",), text)]) from None
-        rows = await self._rows.page(name, env, before, limit + 1)
-        more = str(rows[limit - 1]["id"]) if len(rows) > limit else None
-        return Deployments([_deployment(row) for row in rows[:limit]], more)
+        rows, more = cut(await self._rows.page(name, env, cursor_id(cursor), limit + 1), limit, "id")
+        return Deployments([_deployment(row) for row in rows], more)
 
     async def _begin(self, env: str, name: str, caller: Caller) -> None:
         """
@@ -202,5 +197,5 @@ class DeploymentService:
         return json.dumps(facts, sort_keys=True, separators=(",", ":")).encode()
 
 
-def _deployment(row: dict[str, Any]) -> Deployment:
+def _deployment(row: Mapping[str, Any]) -> Deployment:
     return Deployment(**{field.name: row[field.name] for field in attrs.fields(Deployment)})

@@ -5,6 +5,7 @@ Making, replacing and ending API keys.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -16,7 +17,8 @@ from edictum_console.domains.audit.service import AuditService
 from edictum_console.domains.environments.service import EnvironmentService
 from edictum_console.domains.keys.repository import KeyLookup, KeyRepository
 from edictum_console.domains.keys.schemas import ApiKey, ApiKeys, CreatedKey, NewKey, Rotation
-from edictum_console.errors import ConflictError, FieldProblem, InvalidError, NotFoundError
+from edictum_console.errors import ConflictError, NotFoundError, unfit
+from edictum_console.http.paging import cursor_id, cut
 from edictum_console.ids import new_id
 from edictum_console.resources import Caller
 from edictum_console.security.actor import KeyScope
@@ -48,9 +50,8 @@ class KeyService:
         """
         Return some of the keys, newest first.
         """
-        rows = await self._rows.page(_before(cursor), limit + 1)
-        more = str(rows[limit - 1]["id"]) if len(rows) > limit else None
-        return ApiKeys([_key(row) for row in rows[:limit]], more)
+        rows, more = cut(await self._rows.page(cursor_id(cursor), limit + 1), limit, "id")
+        return ApiKeys([_key(row) for row in rows], more)
 
     async def create(self, new: NewKey, caller: Caller) -> CreatedKey:
         """
@@ -60,9 +61,9 @@ class KeyService:
             InvalidError: Its environment is not there, it could do nothing, or it would be over already.
         """
         if not new.scopes:
-            raise _unfit("scopes", "must name at least one scope")
+            raise unfit(("scopes",), "must name at least one scope")
         if new.expires_at is not None and new.expires_at <= datetime.now(UTC):
-            raise _unfit("expires_at", "must be in the future")
+            raise unfit(("expires_at",), "must be in the future")
         text, prefix = new_key(new.env)
         key_hash = await self._hasher.hash(text)
         values: dict[str, Any] = {
@@ -79,7 +80,7 @@ class KeyService:
         async with self._scope.transaction():
             await self._environments.lock()
             if not await self._environments.exists(new.env):
-                raise _unfit("env", "is not an environment; add it first")
+                raise unfit(("env",), "is not an environment; add it first")
             await self._rows.add(values)
             details = {"env": new.env, "scopes": values["scopes"], "label": new.label}
             await self._audit.record(caller, "key.create", prefix, details)
@@ -167,19 +168,8 @@ class StoredKeys:
         await self._rows.used(key_id)
 
 
-def _key(row: dict[str, Any]) -> ApiKey:
+def _key(row: Mapping[str, Any]) -> ApiKey:
     same = ("id", "env", "label", "agent_pattern", "created_at", "created_by")
     times = ("last_used_at", "expires_at", "revoked_at")
     scopes = [KeyScope(scope) for scope in json.loads(row["scopes"])]
     return ApiKey(prefix=row["key_prefix"], scopes=scopes, **{name: row[name] for name in same + times})
-
-
-def _before(cursor: str | None) -> UUID | None:
-    try:
-        return UUID(cursor) if cursor else None
-    except ValueError:
-        raise _unfit("cursor", "is not one that this list gave") from None
-
-
-def _unfit(name: str, text: str) -> InvalidError:
-    return InvalidError(f"{name}: {text}", [FieldProblem((name,), text)])

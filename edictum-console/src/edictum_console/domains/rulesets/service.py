@@ -5,6 +5,7 @@ Storing versions of rulesets and comparing them.
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
 from typing import Any
 
 import attrs
@@ -28,6 +29,7 @@ from edictum_console.domains.rulesets.schemas import (
 )
 from edictum_console.domains.signing.service import Signer
 from edictum_console.errors import FieldProblem, InvalidError, NotFoundError
+from edictum_console.http.paging import cursor_number, cut
 from edictum_console.ids import new_id
 from edictum_console.resources import Caller
 
@@ -111,12 +113,11 @@ class RulesetService:
         Raises:
             NotFoundError: There is no such ruleset.
         """
-        before = int(cursor) if cursor and cursor.isascii() and cursor.isdigit() and len(cursor) < 10 else None
-        rows = await self._rows.versions(name, before, limit + 1)
+        before = cursor_number(cursor)
+        rows, more = cut(await self._rows.versions(name, before, limit + 1), limit, "version")
         if not rows and before is None:
             raise NotFoundError(f"there is no ruleset '{name}'", "ruleset_not_found")
-        more = str(rows[limit - 1]["version"]) if len(rows) > limit else None
-        return RulesetVersions([_version(row) for row in rows[:limit]], more)
+        return RulesetVersions([_version(row) for row in rows], more)
 
     async def find(self, name: str, version: int) -> StoredRuleset:
         """
@@ -171,7 +172,7 @@ class RulesetService:
         )
 
 
-def _version(row: dict[str, Any]) -> RulesetVersion:
+def _version(row: Mapping[str, Any]) -> RulesetVersion:
     return RulesetVersion(**{field.name: row[field.name] for field in attrs.fields(RulesetVersion)})
 
 

@@ -22,7 +22,7 @@ from edictum_console.domains.sessions.schemas import (
     StoredValue,
     Values,
 )
-from edictum_console.errors import FieldProblem, InvalidError, NotFoundError
+from edictum_console.errors import NotFoundError, unfit
 from edictum_console.state.operations import (
     LARGEST,
     CompareAndSet,
@@ -162,7 +162,7 @@ def _lifetime(seconds: int | None) -> timedelta | None:
 
 def _value(body: SessionOperation, place: tuple[str | int, ...]) -> str:
     if body.value is None:
-        raise _unfit((*place, "value"), "is missing")
+        raise unfit((*place, "value"), "is missing")
     _check_value(body.value, (*place, "value"))
     return body.value
 
@@ -170,21 +170,17 @@ def _value(body: SessionOperation, place: tuple[str | int, ...]) -> str:
 def _check_key(key: str, place: tuple[str | int, ...]) -> None:
     length = len(key.encode())
     if not 1 <= length <= _LONGEST_KEY or any(ord(letter) < 32 or ord(letter) == 127 for letter in key):
-        raise _unfit(place, f"must be 1 to {_LONGEST_KEY} bytes of text without control characters")
+        raise unfit(place, f"must be 1 to {_LONGEST_KEY} bytes of text without control characters")
 
 
 def _check_value(value: str, place: tuple[str | int, ...]) -> None:
     if len(value.encode()) > _LONGEST_VALUE:
-        raise _unfit(place, f"must be at most {_LONGEST_VALUE} bytes")
+        raise unfit(place, f"must be at most {_LONGEST_VALUE} bytes")
 
 
 def _check_number(number: float, place: tuple[str | int, ...]) -> None:
     if not math.isfinite(number) or abs(number) > LARGEST:
-        raise _unfit(place, "must be a number of at most 2^53 in size")
-
-
-def _unfit(place: tuple[str | int, ...], text: str) -> InvalidError:
-    return InvalidError(f"{'.'.join(map(str, place))}: {text}", [FieldProblem(place, text)])
+        raise unfit(place, "must be a number of at most 2^53 in size")
 
 
 def _missing() -> NotFoundError:
