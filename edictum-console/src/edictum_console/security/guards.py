@@ -1,7 +1,8 @@
 """
 Guards: what a route asks of whoever calls it, listed at the route.
 
-A test fails on a route without one, so what is open says so: :func:`anyone`.
+A test fails on a route without one, so what is open says so: :func:`anyone`.  All are coroutines: the framework would
+run plain functions in a thread, one after the other, for every request.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from edictum_console.state.ports import Limit, RateLimits
 Connection = ASGIConnection[Any, Actor, str, Any]
 
 
-def anyone(connection: Connection, handler: BaseRouteHandler) -> None:
+async def anyone(connection: Connection, handler: BaseRouteHandler) -> None:
     """
     Let everybody in.
     """
@@ -30,7 +31,7 @@ def person(role: Role) -> Guard:
     Let people in who have a role.
     """
 
-    def guard(connection: Connection, handler: BaseRouteHandler) -> None:
+    async def guard(connection: Connection, handler: BaseRouteHandler) -> None:
         _check_person(connection.user, role)
 
     return guard
@@ -41,7 +42,7 @@ def key(scope: KeyScope) -> Guard:
     Let API keys in that have a scope.
     """
 
-    def guard(connection: Connection, handler: BaseRouteHandler) -> None:
+    async def guard(connection: Connection, handler: BaseRouteHandler) -> None:
         _check_key(connection.user, (scope,))
 
     return guard
@@ -52,7 +53,7 @@ def person_or_key(role: Role, *scopes: KeyScope) -> Guard:
     Let people in who have a role, and API keys that have one of some scopes.
     """
 
-    def guard(connection: Connection, handler: BaseRouteHandler) -> None:
+    async def guard(connection: Connection, handler: BaseRouteHandler) -> None:
         if isinstance(connection.user, KeyActor):
             _check_key(connection.user, scopes)
         else:
