@@ -60,6 +60,12 @@ class SyncCall(GovernedCall):
         _walk_sync(self._way_back(None, error))
         return EdictumToolError(self._shown)
 
+    def abandon_sync(self) -> None:
+        """
+        See :meth:`GovernedCall.abandon`.
+        """
+        _walk_sync(self._way_out())
+
 
 def _walk_sync(steps: Steps) -> None:
     if on_background_loop():
