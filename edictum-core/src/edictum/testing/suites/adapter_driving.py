@@ -105,6 +105,8 @@ class AdapterDriving(WholeSuite):
         error: Exception | None = None
         try:
             done = self.drive(adapter, entry, run)
+            if inspect.iscoroutine(done):
+                done.close()
             check(done is None, f"entry {entry} is not asynchronous, but drive() returned {done!r}")
         except Exception as raised:
             error = raised
