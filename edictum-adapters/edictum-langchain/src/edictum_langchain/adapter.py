@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, TypeAlias
 
 from edictum import Adapter, Edictum, EdictumConfigError
@@ -13,7 +13,7 @@ from langchain.agents import create_agent
 from langchain.agents.middleware import AgentMiddleware
 from langchain.tools import ToolRuntime
 from langchain.tools.tool_node import ToolCallRequest
-from langchain_core.messages import ToolMessage
+from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langchain_core.tools import BaseTool, StructuredTool
 from langchain_core.tools import tool as as_tool
 from langgraph.types import Command
@@ -30,8 +30,8 @@ class LangChainAdapter(Adapter):
     """
     Puts a guard into graphs and agents; for agents made by ``create_agent`` see also :class:`EdictumMiddleware`.
 
-    Resolvers get a ``ToolRuntime``: ``runtime.context`` is what the program gave as ``context=``, ``runtime.config`` its
-    configuration.  Without ``session_id`` and ``session_resolver`` the thread of the checkpointer is the session.
+    Resolvers get a ``ToolRuntime``: ``runtime.context`` is what the program gave as ``context=``, ``runtime.config``
+    its configuration.  Without ``session_id`` and ``session_resolver`` the thread of the run is the session.
 
     Args:
         guard: Decides.
@@ -122,9 +122,11 @@ class LangChainAdapter(Adapter):
         The request with a tool that is governed by itself; None if there is no such tool.
         """
         tool = request.tool
-        if tool is None or not can_be_governed(tool) and not is_governed(tool, self):
+        if tool is not None and is_governed(tool, self):
+            return request
+        if tool is None or not can_be_governed(tool):
             return None
-        return request if is_governed(tool, self) else request.override(tool=governed(tool, self, request.runtime))
+        return request.override(tool=governed(tool, self, request.runtime))
 
     def _around(self, request: ToolCallRequest) -> SyncCall:
         # A tool that nobody knows may still be supplied by other middleware.
@@ -139,7 +141,7 @@ class LangChainAdapter(Adapter):
         """
         probe = StructuredTool.from_function(body, name=tool_name, description="Tests the guard.")
         agent = create_agent(ScriptedModel.calling(tool_name), [probe], middleware=[self.as_middleware()])
-        messages = agent.invoke({"messages": [("user", "test")]})["messages"]
+        messages = agent.invoke({"messages": [HumanMessage("test")]})["messages"]
         return "\n".join(str(message.content) for message in messages if isinstance(message, ToolMessage))
 
 
@@ -147,8 +149,8 @@ class EdictumMiddleware(AgentMiddleware[Any, Any, Any]):
     """
     Puts a guard into an agent: ``create_agent(model, tools, middleware=[..., EdictumMiddleware(guard)])``.
 
-    Each time a tool is about to run, the guard decides on the arguments that it is about to run with.  Put it last in the
-    list all the same, so that no other middleware can exchange the tool afterwards.
+    Each time a tool is about to run, the guard decides on the arguments that it is about to run with.  Put it last in
+    the list all the same, so that no other middleware can exchange the tool afterwards.
 
     Args:
         guard: Decides; or an adapter, whose options count then.
@@ -189,10 +191,14 @@ def _shape(request: ToolCallRequest) -> Shape:
 
 def _with_another_turn(request: ToolCallRequest, result: Any) -> Any:
     """
-    Let the model read why its call was blocked, where the tool would end the run.
+    Let the model read why its call was blocked, where the tools of this turn would end the run.
     """
-    tool = request.tool
-    blocked = isinstance(result, ToolMessage) and BLOCKED in result.response_metadata
-    if blocked and tool is not None and tool.return_direct:
+    if not isinstance(result, ToolMessage) or BLOCKED not in result.response_metadata:
+        return result
+    messages = request.state["messages"] if isinstance(request.state, Mapping) else request.state.messages
+    turn = next((message for message in reversed(messages) if isinstance(message, AIMessage)), None)
+    direct = {tool.name: tool.return_direct for tool in request.runtime.tools}
+    calls = [call["name"] for call in turn.tool_calls if call["name"] in direct] if turn is not None else []
+    if calls and all(direct[name] for name in calls):
         return Command(update={"messages": [result]}, goto="model")
     return result

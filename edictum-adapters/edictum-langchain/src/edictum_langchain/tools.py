@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 from langchain.tools import ToolRuntime
 from langchain_core.runnables import RunnableConfig, ensure_config
@@ -20,15 +21,17 @@ from pydantic import BaseModel
 from edictum_langchain.calls import Shape, through, through_awaited
 
 if TYPE_CHECKING:
+    from edictum.sync_call import SyncCall
+
     from edictum_langchain.adapter import LangChainAdapter
 
-_MARK = "_edictum_adapter"
+_MARK = "_edictum"
 _AINVOKE = (BaseTool.ainvoke, StructuredTool.ainvoke, Tool.ainvoke)
 
 
 def can_be_governed(tool: BaseTool) -> bool:
     """
-    Whether the tool leaves to LangChain how its body is called.
+    Whether the tool leaves to LangChain how its body is called; so do tools that are governed already.
     """
     kind = type(tool)
     plain = all(getattr(kind, name) is getattr(BaseTool, name) for name in ("invoke", "run", "arun"))
@@ -39,8 +42,8 @@ def is_governed(tool: BaseTool, adapter: LangChainAdapter) -> bool:
     """
     Whether calls of the tool are decided by the adapter's guard without further help.
     """
-    other = tool.__dict__.get(_MARK)
-    return other is not None and other.guard is adapter.guard
+    mark = tool.__dict__.get(_MARK)
+    return mark is not None and mark.adapter.guard is adapter.guard
 
 
 def governed(tool: BaseTool, adapter: LangChainAdapter, runtime: ToolRuntime[Any, Any] | None = None) -> BaseTool:
@@ -52,48 +55,63 @@ def governed(tool: BaseTool, adapter: LangChainAdapter, runtime: ToolRuntime[Any
         adapter: Decides.
         runtime: Where the call is made, if that is known.
     """
+    governance = _Governance(tool, adapter, runtime)
 
     def run(tool_input: Any, *args: Any, **facts: Any) -> Any:
-        return BaseTool.run(_for_call(tool, adapter, runtime, facts), tool_input, *args, **facts)
+        return BaseTool.run(governance.for_call(facts), tool_input, *args, **facts)
 
     async def arun(tool_input: Any, *args: Any, **facts: Any) -> Any:
-        return await BaseTool.arun(_for_call(tool, adapter, runtime, facts), tool_input, *args, **facts)
+        return await BaseTool.arun(governance.for_call(facts), tool_input, *args, **facts)
 
     async def ainvoke(given: Any, config: RunnableConfig | None = None, **facts: Any) -> Any:
         # Not by a thread that runs all of it, as tools without a coroutine do: a thread cannot be cancelled while
         # somebody is asked.
         return await BaseTool.ainvoke(copy, given, config, **facts)
 
-    copy = tool.model_copy()
-    copy.__dict__.update({_MARK: adapter, "run": run, "arun": arun, "ainvoke": ainvoke})
+    copy = governance.for_call({})
+    copy.__dict__.update({_MARK: governance, "run": run, "arun": arun, "ainvoke": ainvoke})
     return copy
 
 
-def _for_call(
-    tool: BaseTool, adapter: LangChainAdapter, runtime: ToolRuntime[Any, Any] | None, facts: Mapping[str, Any]
-) -> BaseTool:
+@dataclass(frozen=True, slots=True)
+class _Governance:
     """
-    The copy of a tool that makes one call.
+    What is known of a governed tool before it is called.
     """
-    config, tool_call_id = facts.get("config"), facts.get("tool_call_id")
-    if runtime is None:
-        runtime = runtime_of(config, tool_call_id)
-    shape = Shape(tool.name, tool_call_id, paired=tool.response_format == "content_and_artifact")
 
-    # LangChain looks at the signature to see what the body wants to know.
-    @functools.wraps(tool._run)
-    def body(*args: Any, **given: Any) -> Any:
-        call = adapter.open(tool.name, _judged(tool, args, given), runtime, tool_call_id)
-        return through(call, lambda: tool._run(*args, **given), shape)
+    tool: BaseTool
+    adapter: LangChainAdapter
+    runtime: ToolRuntime[Any, Any] | None
 
-    @functools.wraps(tool._arun)
-    async def awaited(*args: Any, **given: Any) -> Any:
-        call = adapter.open(tool.name, _judged(tool, args, given), runtime, tool_call_id)
-        return await through_awaited(call, lambda: tool._arun(*args, **given), shape)
+    def for_call(self, facts: Mapping[str, Any]) -> BaseTool:
+        """
+        The copy of the tool that makes one call.
 
-    copy = tool.model_copy()
-    copy.__dict__.update(_run=body, _arun=awaited)
-    return copy
+        Args:
+            facts: ``config`` and ``tool_call_id``, as LangChain tells them to ``run``.
+        """
+        tool, adapter, tool_call_id = self.tool, self.adapter, facts.get("tool_call_id")
+        inner = tool.__dict__.get(_MARK)
+        if inner is not None:  # another guard's
+            tool = inner.for_call(facts)
+        shape = Shape(tool.name, tool_call_id, paired=tool.response_format == "content_and_artifact")
+
+        def opened(args: tuple[Any, ...], given: Mapping[str, Any]) -> SyncCall:
+            runtime = self.runtime or runtime_of(facts.get("config"), tool_call_id)
+            return adapter.open(tool.name, _judged(tool, args, given), runtime, tool_call_id)
+
+        # LangChain looks at the signature to see what the body wants to know.
+        @functools.wraps(tool._run)
+        def body(*args: Any, **given: Any) -> Any:
+            return through(opened(args, given), lambda: tool._run(*args, **given), shape)
+
+        @functools.wraps(tool._arun)
+        async def awaited(*args: Any, **given: Any) -> Any:
+            return await through_awaited(opened(args, given), lambda: tool._arun(*args, **given), shape)
+
+        copy = tool.model_copy()
+        copy.__dict__.update(_run=body, _arun=awaited)
+        return copy
 
 
 def runtime_of(config: RunnableConfig | None, tool_call_id: str | None) -> ToolRuntime[Any, Any]:
@@ -130,8 +148,6 @@ def _config_parameter(kind: type[BaseTool]) -> str | None:
     """
     The parameter in which a body gets its configuration.
     """
-    from typing import get_type_hints
-
     for method in (kind._run, kind._arun):
         try:
             hints = get_type_hints(method)
