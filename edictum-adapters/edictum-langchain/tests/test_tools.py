@@ -199,13 +199,32 @@ def test_callbacks_do_not_see_the_raw_result(place: str) -> None:
     assert SECRET not in str(found)
 
 
-def test_warn_callback_of_the_adapter_gives_the_result_to_show() -> None:
-    model = Model([call(1, "read", path="a")])
-    warned = EdictumMiddleware(
-        guard_of(rule("warn")), on_postcondition_warn=lambda result, violations: f"{violations[0].rule_id}: {result}"
-    )
-    start(agent_of(model, [reading({"a": SECRET})], warned))
-    assert model.results[0].content == f"rule: {SECRET}"
+def named(result: Any, violations: list[Any]) -> str:
+    return f"{violations[0].rule_id}: {result}"
+
+
+def test_warn_callback_gives_the_result_to_show() -> None:
+    for make in (
+        lambda guard: EdictumMiddleware(guard, on_postcondition_warn=named),
+        lambda guard: LangChainAdapter(guard, on_postcondition_warn=str).as_middleware(on_postcondition_warn=named),
+        lambda guard: wrapping(**LangChainAdapter(guard).tool_node_kwargs(named)),
+        lambda guard: wrapping(LangChainAdapter(guard).as_tool_wrapper(on_postcondition_warn=named)),
+    ):
+        model = Model([call(1, "read", path="a")])
+        start(agent_of(model, [reading({"a": SECRET})], make(guard_of(rule("warn")))))
+        assert model.results[0].content == f"rule: {SECRET}"
+
+
+def wrapping(wrap_tool_call: Callable[..., Any], awrap_tool_call: Any = None) -> AgentMiddleware[Any, Any, Any]:
+    """
+    Middleware made of a wrapper.
+    """
+
+    class Wrapping(AgentMiddleware[Any, Any, Any]):
+        def wrap_tool_call(self, request: Any, handler: Callable[..., Any]) -> Any:
+            return wrap_tool_call(request, handler)
+
+    return Wrapping()
 
 
 # --- failures ----------------------------------------------------------------------------------------

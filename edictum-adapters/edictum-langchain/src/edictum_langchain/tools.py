@@ -8,7 +8,7 @@ is asked.  So the arguments that are judged are those that run, and callbacks se
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, get_type_hints
 
@@ -46,7 +46,12 @@ def is_governed(tool: BaseTool, adapter: LangChainAdapter) -> bool:
     return mark is not None and mark.adapter.guard is adapter.guard
 
 
-def governed(tool: BaseTool, adapter: LangChainAdapter, runtime: ToolRuntime[Any, Any] | None = None) -> BaseTool:
+def governed(
+    tool: BaseTool,
+    adapter: LangChainAdapter,
+    runtime: ToolRuntime[Any, Any] | None = None,
+    warn: Callable[[Any, list[Any]], Any] | None = None,
+) -> BaseTool:
     """
     Make a copy of a tool whose calls are decided.
 
@@ -54,8 +59,9 @@ def governed(tool: BaseTool, adapter: LangChainAdapter, runtime: ToolRuntime[Any
         tool: The tool; :func:`can_be_governed`.
         adapter: Decides.
         runtime: Where the call is made, if that is known.
+        warn: ``warn(result, violations)`` gives the result to show.
     """
-    governance = _Governance(tool, adapter, runtime)
+    governance = _Governance(tool, adapter, runtime, warn)
 
     def run(tool_input: Any, *args: Any, **facts: Any) -> Any:
         return BaseTool.run(governance.for_call(facts), tool_input, *args, **facts)
@@ -82,6 +88,7 @@ class _Governance:
     tool: BaseTool
     adapter: LangChainAdapter
     runtime: ToolRuntime[Any, Any] | None
+    warn: Callable[[Any, list[Any]], Any] | None
 
     def for_call(self, facts: Mapping[str, Any]) -> BaseTool:
         """
@@ -98,7 +105,7 @@ class _Governance:
 
         def opened(args: tuple[Any, ...], given: Mapping[str, Any]) -> SyncCall:
             runtime = self.runtime or runtime_of(facts.get("config"), tool_call_id)
-            return adapter.open(tool.name, _judged(tool, args, given), runtime, tool_call_id)
+            return adapter.open(tool.name, _judged(tool, args, given), runtime, tool_call_id, self.warn)
 
         # LangChain looks at the signature to see what the body wants to know.
         @functools.wraps(tool._run)
