@@ -21,11 +21,10 @@ from langgraph.types import Command
 
 from edictum_langchain.calls import BLOCKED, Shape, through, through_awaited
 from edictum_langchain.scripted import ScriptedModel
-from edictum_langchain.tools import can_be_governed, governed, is_governed
+from edictum_langchain.tools import WarnCallback, can_be_governed, governed, governed_for, is_governed
 
 Handler: TypeAlias = Callable[[ToolCallRequest], Any]
 AwaitedHandler: TypeAlias = Callable[[ToolCallRequest], Awaitable[Any]]
-WarnCallback: TypeAlias = Callable[[Any, list[Any]], Any]
 
 
 class LangChainAdapter(Adapter):
@@ -148,7 +147,7 @@ class LangChainAdapter(Adapter):
             return request
         if tool is None or not can_be_governed(tool):
             return None
-        return request.override(tool=governed(tool, self, request.runtime, warn))
+        return request.override(tool=governed_for(request, tool, self, warn))
 
     def _around(self, request: ToolCallRequest, warn: WarnCallback | None) -> SyncCall:
         # A tool that nobody knows may still be supplied by other middleware.
