@@ -67,6 +67,23 @@ def _install(session: nox.Session, distribution: str, *others: str) -> None:
     session.install(*(part for path in paths for part in ("-e", path)), *others, *CONSTRAINTS)
 
 
+def _framework(adapter: str) -> list[str]:
+    """
+    What an adapter needs besides the core.
+    """
+    project = tomllib.loads((DISTRIBUTIONS[adapter] / "pyproject.toml").read_text())["project"]
+    return [requirement for requirement in project["dependencies"] if not requirement.startswith("edictum")]
+
+
+def _install_adapter(session: nox.Session, adapter: str, edge: str, *others: str) -> None:
+    """
+    Install an adapter with the core, as pinned beside the adapter.
+    """
+    folder = DISTRIBUTIONS[adapter]
+    paths = ["-e", f"{DISTRIBUTIONS['edictum-core']}[yaml-fast]", "-e", str(folder)]
+    session.install(*paths, *others, "-c", str(folder / f"constraints-{edge}.txt"))
+
+
 def _second_environment(session: nox.Session, name: str) -> str:
     """
     Make an empty environment beside the session's own and return its Python.
@@ -80,6 +97,7 @@ _prefer_real_interpreters()
 DISTRIBUTIONS = _distributions()
 ADAPTERS = sorted(name for name, folder in DISTRIBUTIONS.items() if folder.parent != ROOT)
 OTHERS = sorted(DISTRIBUTIONS.keys() - ADAPTERS)
+MEASURED = [name for name in ADAPTERS if (ROOT / "bench" / f"adapter_{name.removeprefix('edictum-')}.py").is_file()]
 
 
 @nox.session
@@ -138,15 +156,11 @@ def adapters(session: nox.Session, distribution: str, edge: str) -> None:
     In environments of their own, with pins of their own: frameworks contradict each other, and our other tools.
     """
     folder = DISTRIBUTIONS[distribution]
-    project = tomllib.loads((folder / "pyproject.toml").read_text())["project"]
-    framework = [each for each in project["dependencies"] if not each.startswith("edictum")]
+    framework = _framework(distribution)
     if edge == "floor":
         # What is declared is what is tested: pins that say something else contradict this.
         framework = [re.sub(r">=\s*([^,; ]+)[^;]*", r"==\1", each) for each in framework]
-    core = f"{DISTRIBUTIONS['edictum-core']}[yaml-fast]"
-    tools = ["pytest", "pytest-xdist", "hypothesis", "mypy"]
-    pins = str(folder / f"constraints-{edge}.txt")
-    session.install("-e", core, "-e", str(folder), *framework, *tools, "-c", pins)
+    _install_adapter(session, distribution, edge, *framework, "pytest", "pytest-xdist", "hypothesis", "mypy")
     if edge == "latest" and session.python == PYTHONS[0]:
         session.run("mypy", str(folder / "src"))
     session.run("pytest", "--numprocesses=auto", str(folder / "tests"), *session.posargs)
@@ -247,3 +261,18 @@ def bench(session: nox.Session) -> None:
     published = _second_environment(session, "published")
     session.run(published, "-m", "pip", "install", "-q", PUBLISHED, external=True)
     session.run("python", "bench/compare.py", "--published", published, *session.posargs)
+
+
+@nox.session(name="bench-adapters")
+@nox.parametrize("distribution", MEASURED, ids=MEASURED)
+def bench_adapters(session: nox.Session, distribution: str) -> None:
+    """
+    What adapters add to a call, beside the published ones; arguments after --: --quick, --json FILE.
+    """
+    _install_adapter(session, distribution, "latest")
+    published = _second_environment(session, "published")
+    pins = str(DISTRIBUTIONS[distribution] / "constraints-latest.txt")
+    packages = [PUBLISHED, *_framework(distribution)]
+    session.run(published, "-m", "pip", "install", "-q", *packages, "-c", pins, external=True)
+    framework = distribution.removeprefix("edictum-")
+    session.run("python", "bench/adapters.py", "--framework", framework, "--published", published, *session.posargs)

@@ -144,6 +144,27 @@ def test_message_of_a_blocked_call_says_for_programs_what_blocked_it() -> None:
 
 
 @both_entries
+def test_calls_of_an_agent_inside_a_tool_name_the_call_that_they_are_part_of(entry: str) -> None:
+    guard = guard_of(NO_SECRETS)
+    inner = agent_of(Model([call(5, "read", path="a"), call(6, "read", path="secret")]), [read], guard, name="helper")
+
+    @tool
+    def delegate(task: str) -> str:
+        """Hand over to the helper."""
+        return str(inner.invoke({"messages": [("user", task)]})["messages"][-1].content)
+
+    model = Model([call(1, "delegate", task="read"), call(2, "read", path="b")])
+    start(agent_of(model, [delegate, read], guard, name="boss"), entry)
+    found = {(event.call_id, event.parent_call_id, (event.metadata or {})["caller"]) for event in events_of(guard)}
+    assert found == {
+        ("call_1", None, "boss"),
+        ("call_2", None, "boss"),
+        ("call_5", "call_1", "helper"),
+        ("call_6", "call_1", "helper"),
+    }
+
+
+@both_entries
 def test_calls_without_a_thread_share_the_session_of_the_adapter(entry: str) -> None:
     guard = guard_of()
     middleware = EdictumMiddleware(guard)

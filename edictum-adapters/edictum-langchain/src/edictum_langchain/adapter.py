@@ -19,7 +19,7 @@ from langchain_core.tools import BaseTool, StructuredTool
 from langchain_core.tools import tool as as_tool
 from langgraph.types import Command
 
-from edictum_langchain.calls import BLOCKED, Shape, through, through_awaited
+from edictum_langchain.calls import BLOCKED, Shape, outer_call, through, through_awaited
 from edictum_langchain.scripted import ScriptedModel
 from edictum_langchain.tools import WarnCallback, can_be_governed, governed, governed_for, is_governed
 
@@ -59,6 +59,7 @@ class LangChainAdapter(Adapter):
             session=(config.get("configurable") or {}).get("thread_id"),
             tool_use_id=tool_call_id,
             caller=(config.get("metadata") or {}).get("lc_agent_name"),
+            parent_call_id=outer_call.get(),
         )
         if warn is not None:
             call.on_postcondition_warn = warn

@@ -163,6 +163,8 @@ def _judged(tool: BaseTool, args: tuple[Any, ...], given: Mapping[str, Any]) -> 
     """
     config = _config_parameter(type(tool))
     named = tool._filter_injected_args({name: value for name, value in given.items() if name != config})
+    if "callbacks" in given:  # LangChain takes this name for its own; a schema may have it all the same
+        named["callbacks"] = given["callbacks"]
     if args:  # tools with one argument that need not have a name
         named.update(zip(tool.args, args, strict=False))
     return {name: _plain(value) for name, value in named.items()}
