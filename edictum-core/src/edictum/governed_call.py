@@ -22,6 +22,7 @@ from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from edictum.approval import ApprovalPaused
 from edictum.approval_flow import obtain_approval
 from edictum.audit import AuditAction, AuditEvent
 from edictum.decision_log import CallLog
@@ -37,6 +38,7 @@ from edictum.refusal import (
     by_decision,
     by_internal_error,
     by_storage,
+    by_unknown_caller,
     by_unreadable_call,
     by_unwritten_log,
 )
@@ -54,6 +56,7 @@ logger = logging.getLogger(__name__)
 
 Stage: TypeAlias = Literal["new", "blocked", "allowed", "done"]
 Steps: TypeAlias = Generator[Awaitable[Any], Any, None]
+PrincipalSource: TypeAlias = Callable[[], Principal | None]
 
 
 class RunResult:
@@ -120,6 +123,7 @@ class GovernedCall:
     Attributes:
         call: The frozen call; available after :meth:`begin`, also when it was blocked.
         decision: The decision; available after :meth:`begin`.
+        on_postcondition_warn: Set it before the end to have it called instead of the guard's.
     """
 
     __slots__ = (
@@ -143,10 +147,12 @@ class GovernedCall:
         "_workflow",
         "call",
         "decision",
+        "on_postcondition_warn",
     )
 
     call: ToolCall
     decision: PreDecision
+    on_postcondition_warn: Callable[[Any, list[Any]], Any]
     _log: CallLog
     _batches: Batches
     _success: bool
@@ -160,7 +166,7 @@ class GovernedCall:
         tool_name: str,
         args: Mapping[str, Any],
         session_id: str | None,
-        principal: Principal | None,
+        principal: Principal | PrincipalSource | None,
         fields: Mapping[str, Any],
     ) -> None:
         self._guard = guard
@@ -254,9 +260,13 @@ class GovernedCall:
             await _walk(steps, step)
         return self.decision
 
-    async def finish(self, result: Any) -> RunResult:
+    async def finish(self, result: Any, *, failed: bool = False) -> RunResult:
         """
         Judge what the tool returned.
+
+        Args:
+            result: What the tool returned.
+            failed: Whether the caller knows that this is a failure; else the guard looks at the result.
 
         Returns:
             The outcome; ``tool_success`` is false when the result means failure.
@@ -264,7 +274,7 @@ class GovernedCall:
         Raises:
             RuntimeError: The call was not allowed, or has ended before.
         """
-        steps = self._way_back(result, None)
+        steps = self._way_back(result, None, failed)
         step = next(steps, None)
         if step is not None:
             await _walk(steps, step)
@@ -290,10 +300,10 @@ class GovernedCall:
         """
         Say that an allowed tool was never started; its place under the limits is given back.
         """
-        if self._stage != "allowed":
-            raise self._misused("allowed")
-        self._stage = "done"
-        await self._give_back()
+        steps = self._way_out()
+        step = next(steps, None)
+        if step is not None:
+            await _walk(steps, step)
 
     # --- the way to the tool --------------------------------------------------------------------
 
@@ -395,10 +405,11 @@ class GovernedCall:
         """
         Take the snapshot that everything is judged on.
         """
-        guard = self._guard
+        guard, principal = self._guard, self._principal
+        if principal is not None and not isinstance(principal, Principal):
+            principal = self._asked_for(principal)
         try:
-            principal = self._principal
-            if principal is None:
+            if self._principal is None:
                 principal = guard._principal
                 if guard._principal_resolver is not None:
                     principal = guard._resolve_principal(self._tool_name, self._args)
@@ -414,6 +425,15 @@ class GovernedCall:
         except Exception as error:
             raise by_unreadable_call(error) from error
         return self.call
+
+    def _asked_for(self, source: PrincipalSource) -> Principal | None:
+        try:
+            principal = source()
+            if principal is not None and not isinstance(principal, Principal):
+                raise TypeError(f"a principal is a Principal, not {type(principal).__name__}")
+        except Exception as error:
+            raise by_unknown_caller(error) from error
+        return principal
 
     def _open_log(self) -> CallLog:
         guard, state = self._guard, self._state
@@ -460,8 +480,19 @@ class GovernedCall:
         """
         Ask a person, then judge again what may have changed while the person was thinking.
         """
-        await obtain_approval(self._guard, self._log, call, decision, self._state.policy_version)
+        await self._obtain_approval(call, decision)
         await self._judge_again(call, decision)
+
+    async def _obtain_approval(self, call: ToolCall, decision: PreDecision) -> dict[str, Any]:
+        try:
+            return await obtain_approval(self._guard, self._log, call, decision, self._state.policy_version)
+        except ApprovalPaused:
+            # The call is made again when the answer is there, and counts then.
+            try:
+                await self._session.store.release(self._batches.attempt.changes)
+            except Exception:
+                logger.exception("the attempt of a paused call of tool %r was not given back", self._tool_name)
+            raise
 
     async def _judge_again(self, call: ToolCall, decision: PreDecision) -> None:
         if not unchanged(self._args, call.args, strict=True):
@@ -501,7 +532,7 @@ class GovernedCall:
             if step.evaluation.action == "allow":
                 return
             asked = self.decision
-            facts = await obtain_approval(self._guard, self._log, call, asked, self._state.policy_version)
+            facts = await self._obtain_approval(call, asked)
             await step.approve(facts)
             await self._judge_again(call, asked)
         raise RuntimeError(f"the workflow asked for more than {MAX_APPROVALS} approvals for one call")
@@ -553,7 +584,7 @@ class GovernedCall:
             )
         if not observing:
             guard._tell_blocked(self.call, refusal.reason, refusal.name)
-            return EdictumDenied(refusal.reason, refusal.source, refusal.name)
+            return EdictumDenied(refusal.reason, refusal.source, refusal.name, refusal.action)
         guard._tell_would_block(self.call, refusal.reason, refusal.name)
         if not self._reserved and hasattr(self, "_batches"):
             try:
@@ -618,14 +649,14 @@ class GovernedCall:
 
     # --- the way back ---------------------------------------------------------------------------
 
-    def _way_back(self, value: Any, error: BaseException | None) -> Steps:
+    def _way_back(self, value: Any, error: BaseException | None, failed: bool = False) -> Steps:
         if self._stage != "allowed":
             raise self._misused("allowed")
         self._stage = "done"
         guard, plan = self._guard, self._plan
         now = guard._monotonic()
         duration = 0 if now is None or self._started is None else round((now - self._started) * 1000)
-        success = error is None and guard._succeeded(self._tool_name, value)
+        success = error is None and not failed and guard._succeeded(self._tool_name, value)
         post: Any = plan.reviewed
         recorded: list[dict[str, Any]] = []
         interrupted = error is not None and not isinstance(error, Exception)
@@ -669,8 +700,15 @@ class GovernedCall:
         violations: Sequence[Finding] = ()
         if not post.postconditions_passed:
             violations = build_findings(post)
-            shown = guard._tell_violations(PostCallResult(shown, False, list(violations), post.output_suppressed))
+            found = PostCallResult(shown, False, list(violations), post.output_suppressed)
+            shown = guard._tell_violations(found, getattr(self, "on_postcondition_warn", None))
         self._success, self._post, self._violations, self._shown = success, post, violations, shown
+
+    def _way_out(self) -> Steps:
+        if self._stage != "allowed":
+            raise self._misused("allowed")
+        self._stage = "done"
+        yield self._give_back()
 
     def _settle(self, success: bool) -> Awaitable[Any] | None:
         """
