@@ -62,7 +62,7 @@ class Mutants:
 
 class Crossing:
     """
-    Where three threads wait for each other before all go on, so that a race is lost each time.
+    Where three threads wait for each other before all go on, so that a race is lost nearly each time.
 
     Three, because the limits in the suite are no multiples of it.
     """
@@ -75,9 +75,16 @@ class Crossing:
         Wait for two other threads, but not for long: there may be no others left.
         """
         with suppress(threading.BrokenBarrierError):
-            self._barrier.wait(0.2)
+            self._barrier.wait(0.5)
         if self._barrier.broken:
             self._barrier.reset()
+
+
+def is_caught(suite: type[Suite[Any]], test: str) -> bool:
+    """
+    Whether a test of a suite fails in one of three rounds: a busy machine can let a race be won once.
+    """
+    return any(failure(suite(), test) is not None for _ in range(3))
 
 
 def failure(suite: Suite[Any], test: str) -> Exception | None:

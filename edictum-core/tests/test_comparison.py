@@ -187,7 +187,7 @@ def spellings(draw: st.DrawFn) -> tuple[Data, Data]:
     """
     A document, and another that means the same.
     """
-    document = draw(rulesets(sandbox=True, observability=True))
+    document = draw(rulesets(sandbox=True, for_readers=True))
     other = respelled(draw, copy.deepcopy(document))
     for rule in other["rules"]:
         if "tool" in rule and draw(st.booleans()):

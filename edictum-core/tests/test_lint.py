@@ -623,7 +623,7 @@ def test_suppression_in_json_is_text(tmp_path: Path) -> None:
 
 @pytest.mark.property
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(document=rulesets(sandbox=True, observability=True))
+@given(document=rulesets(sandbox=True, for_readers=True))
 def test_lint_never_fails_on_a_valid_ruleset(document: Data, tmp_path: Path) -> None:
     path = tmp_path / "ruleset.json"
     path.write_text(json.dumps(document), encoding="utf-8")

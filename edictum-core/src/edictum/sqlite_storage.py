@@ -13,7 +13,6 @@ import time
 import weakref
 from collections.abc import Callable, Sequence
 from functools import partial
-from operator import add
 from pathlib import Path
 from typing import TypeVar
 
@@ -187,7 +186,7 @@ class SqliteBackend:
             ValueError: A key holds text that is not a number, or the keys belong to several sessions.
         """
         batch = one_session(changes)
-        writes = bool(batch.counted) or batch.limited  # else it need not wait for those who write
+        writes = bool(batch.steps)  # else it need not wait for those who write
         try:
             return ReserveResult(True, await self._run(lambda db: _reserve(db, batch, writes), write=writes))
         except NoRoom as full:
@@ -420,14 +419,16 @@ def _touch(db: sqlite3.Connection, session_id: str, calls: int = 0) -> None:
     db.execute(_TOUCH, {"session": session_id, "now": time.time(), "calls": calls})
 
 
-def _reserve(db: sqlite3.Connection, batch: Batch, writes: bool) -> tuple[float, ...]:
-    before = tuple(_count(db, key) for key in batch.keys)
-    after = tuple(map(add, before, batch.amounts))
-    for key, value, most in zip(batch.keys, after, batch.limits, strict=True):
-        if value > most:
+def _reserve(db: sqlite3.Connection, batch: Batch, writes: bool) -> Sequence[float]:
+    before = [_count(db, key) for key in batch.keys]
+    after = before.copy()
+    for place, key, amount, most in batch.steps:
+        after[place] += amount
+        if after[place] > most:
             raise NoRoom(before, key)
-    for place in batch.counted:
-        _write(db, batch.keys[place], after[place])
+    for place, key, amount, _ in batch.steps:
+        if amount:
+            _write(db, key, after[place])
     if writes:
         _touch(db, batch.session_id, int(batch.limited))
     return after

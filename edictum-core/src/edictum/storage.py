@@ -13,7 +13,6 @@ import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from math import inf
-from operator import add, gt
 from typing import Protocol, TypeAlias, cast, runtime_checkable
 from weakref import WeakValueDictionary
 
@@ -64,9 +63,9 @@ class ReserveResult:
 
     __slots__ = ("failed_key", "ok", "values")
 
-    def __init__(self, ok: bool, values: tuple[float, ...], failed_key: str | None = None) -> None:
+    def __init__(self, ok: bool, values: Sequence[float], failed_key: str | None = None) -> None:
         self.ok = ok
-        self.values = values
+        self.values = tuple(values)
         self.failed_key = failed_key
 
 
@@ -79,9 +78,9 @@ class NoRoom(Exception):  # noqa: N818  an answer, not a malfunction
         key: The first key whose limit left no room.
     """
 
-    def __init__(self, values: tuple[float, ...], key: str) -> None:
+    def __init__(self, values: Sequence[float], key: str) -> None:
         super().__init__(f"{key!r} has reached its limit")
-        self.values = values
+        self.values = tuple(values)
         self.key = key
 
 
@@ -141,21 +140,21 @@ class Batch:
         session_id: The session that the keys belong to.
         keys: Their keys.
         zeros: What a counter is before it was first counted, once for each key.
-        amounts: What is added.
-        limits: The largest values allowed, infinity where there is no limit.
-        counted: Places of the keys that are changed, the others are only read.
+        steps: Place, key, amount and largest value of each change that adds or is limited; the others only read.
         limited: Whether there is any limit.
     """
 
-    __slots__ = ("amounts", "changes", "counted", "keys", "limited", "limits", "session_id", "zeros")
+    __slots__ = ("changes", "keys", "limited", "session_id", "steps", "zeros")
 
     def __init__(self, changes: Sequence[Change]) -> None:
         self.changes = changes = tuple(changes)
         self.keys = tuple(key for key, _, _ in changes)
         self.zeros = (0,) * len(changes)
-        self.amounts = tuple(amount for _, amount, _ in changes)
-        self.limits = tuple(inf if most is None else most for _, _, most in changes)
-        self.counted = tuple(place for place, amount in enumerate(self.amounts) if amount)
+        self.steps = tuple(
+            (place, key, amount, inf if most is None else most)
+            for place, (key, amount, most) in enumerate(changes)
+            if amount or most is not None
+        )
         self.limited = any(most is not None for _, _, most in changes)
         self.session_id = session_of(self.keys[0]) if changes else ""
 
@@ -166,7 +165,7 @@ class ImmediateBackend(ReservingBackend, Protocol):
     A backend that never waits and therefore offers the same steps as plain functions.
     """
 
-    def reserve_now(self, batch: Batch) -> tuple[float, ...]:
+    def reserve_now(self, batch: Batch) -> Sequence[float]:
         """
         Apply the changes and return the new values in their order; see :meth:`ReservingBackend.reserve`.
 
@@ -278,7 +277,7 @@ class MemoryBackend:
         except NoRoom as full:
             return ReserveResult(False, full.values, full.key)
 
-    def reserve_now(self, batch: Batch) -> tuple[float, ...]:
+    def reserve_now(self, batch: Batch) -> Sequence[float]:
         """
         :meth:`reserve` without waiting.
 
@@ -293,19 +292,23 @@ class MemoryBackend:
             if session.texts:
                 session.count_texts(batch.keys)
             counters = session.counters
-            keys = batch.keys
-            # Without a loop of its own: this is a good part of the price of a call.
-            after = tuple(map(add, map(counters.get, keys, batch.zeros), batch.amounts))
-            if batch.limited:
-                if any(map(gt, after, batch.limits)):
-                    full = next(key for key, value, most in zip(keys, after, batch.limits, strict=True) if value > most)
-                    raise NoRoom(tuple(counters.get(key, 0) for key in keys), full)
-                session.live += 1
-            for place in batch.counted:
-                counters[keys[place]] = after[place]
+            values = list(map(counters.get, batch.keys, batch.zeros))
+            if not batch.limited:
+                for place, key, amount, _ in batch.steps:
+                    counters[key] = values[place] = values[place] + amount
+                return values
+            after = values.copy()
+            for place, key, amount, most in batch.steps:
+                after[place] += amount
+                if after[place] > most:
+                    raise NoRoom(values, key)
+            session.live += 1
+            for place, key, amount, _ in batch.steps:
+                if amount:
+                    counters[key] = after[place]
+            return after
         finally:
             lock.release()
-        return after
 
     async def release(self, changes: Sequence[Change]) -> None:
         """
@@ -336,8 +339,10 @@ class MemoryBackend:
             if session.live:
                 session.live -= 1
             if success:
-                session.counters.pop(failures, None)
-                session.texts.pop(failures, None)
+                if failures in session.counters:
+                    del session.counters[failures]
+                elif session.texts:
+                    session.texts.pop(failures, None)
             else:
                 session.count_texts((failures,))
                 session.counters[failures] = session.counters.get(failures, 0) + 1

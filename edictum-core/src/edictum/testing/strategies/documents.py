@@ -148,7 +148,9 @@ def _session() -> st.SearchStrategy[Data]:
 _ROOTS = st.sampled_from([".", "src", "/srv/data", "~/notes", "/tmp/a b"])
 _BINARIES = st.sampled_from(["/usr/bin", "/opt/tools"])
 _COMMANDS = st.sampled_from(["ls", "git status", "/usr/bin/env", "pytest"])
-_HOSTS = st.sampled_from(["example.com", "*.example.com", "**.example.org", "localhost:8080", "10.0.0.0/8", "[::1]", "*"])
+_HOSTS = st.sampled_from(
+    ["example.com", "*.example.com", "**.example.org", "localhost:8080", "10.0.0.0/8", "[::1]", "*"]
+)
 _SCHEMES = st.sampled_from(["https", "http"])
 
 
