@@ -2,25 +2,24 @@
 The net: a pair of hooks for tools that were never wrapped, such as delegation and MCP.
 
 CrewAI runs a tool when a before-hook raises, and shows the raw result when an after-hook does, so nothing may get out
-of these but a decision.  It gives a call no id.  Before and after share one object only, the dictionary of arguments,
-and the context of the before-hook lives exactly as long as CrewAI works on the call: what is held here is keyed by the
-one and goes with the other, also where no after-hook follows.
+of these but a decision.  It gives a call no id; before and after share one object only, the dictionary of arguments.
+They run in the same context, so that is where a call is between the two: calls of other threads and tasks are never
+in sight, calls made during a call lie on top of it, and what an aborted run leaves goes with its context.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import weakref
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from crewai.hooks.tool_hooks import ToolCallHookContext
 from edictum.adapter import refusal_text
 from edictum.errors import EdictumDenied
-from edictum.snapshot import unchanged
 
 from edictum_crewai import _framework as framework
-from edictum_crewai._tools import GovernedTool
+from edictum_crewai._tools import GovernedTool, ProbeTool
 
 if TYPE_CHECKING:
     from edictum.sync_call import SyncCall
@@ -34,46 +33,47 @@ WITHHELD = "[OUTPUT SUPPRESSED]"
 REWRITTEN = "The arguments changed after the call was checked, so its result is withheld. Report this to the user."
 
 
-class Pending:
+class Passage:
     """
     A call between its before-hook and its after-hook.
 
     Attributes:
-        context: The context of the before-hook.
+        net: Whose.
+        before: The context of the before-hook, which CrewAI keeps as long as it works on the call.
+        args: The dictionary of arguments.
         call: The governed call; None if it was blocked.
         refusal: What the model is told about a blocked call.
-        cached: Whether CrewAI answers from its cache.
-        spent: Whether CrewAI answers that the tool was used too often.
-        exposed: Whether other hooks run between the decision and the tool.
+        idle: Whether CrewAI will not run the tool.
+        written: The arguments as they were judged, if other hooks can still change them.
     """
 
-    __slots__ = ("cached", "call", "context", "exposed", "refusal", "spent")
+    __slots__ = ("args", "before", "call", "idle", "net", "refusal", "written")
 
-    def __init__(self, context: weakref.ref[ToolCallHookContext]) -> None:
-        self.context = context
+    def __init__(self, net: Net, context: ToolCallHookContext) -> None:
+        self.net = net
+        self.before = weakref.ref(context)
+        self.args = context.tool_input
         self.call: SyncCall | None = None
         self.refusal = UNCHECKED
-        self.cached = self.spent = self.exposed = False
+        self.idle = False
+        self.written: str | None = None
+
+
+_passages: ContextVar[tuple[Passage, ...]] = ContextVar("edictum_crewai_passages", default=())
 
 
 class Net:
     """
-    The hooks of one adapter, and its calls on their way.
+    The hooks of one adapter.
 
     Args:
         adapter: Makes the governed calls.
-        only: The one tool to govern; None governs all.
+        only: The tool of a self-test, to govern its calls and no others; None governs all but those.
     """
 
-    def __init__(self, adapter: CrewAIAdapter, *, only: str | None = None) -> None:
+    def __init__(self, adapter: CrewAIAdapter, *, only: ProbeTool | None = None) -> None:
         self._adapter = adapter
         self._only = only
-        self._pending: dict[int, Pending] = {}
-
-    def __len__(self) -> int:
-        return len(self._pending)
-
-    # --- the hooks ------------------------------------------------------------------------------
 
     def before(self, context: ToolCallHookContext) -> bool | None:
         """
@@ -83,10 +83,7 @@ class Net:
             return self._before(context)
         except Exception:
             logger.exception("a call of tool %r could not be checked", context.tool_name)
-            if self._adapter.observing:
-                self._pending.pop(id(context.tool_input), None)
-                return None
-            return False
+            return None if self._adapter.observing else False
 
     def after(self, context: ToolCallHookContext) -> str | None:
         """
@@ -99,72 +96,82 @@ class Net:
             return None if self._adapter.observing else WITHHELD
 
     def _before(self, context: ToolCallHookContext) -> bool | None:
-        if self._only not in (None, context.tool_name):
+        tool = framework.original_tool(context)
+        if tool is not self._only if self._only else isinstance(tool, ProbeTool):
             return None
         cached = framework.answered_from_cache(context)
-        if isinstance(framework.original_tool(context), GovernedTool) and not cached:
+        if isinstance(tool, GovernedTool) and not cached:
             self._adapter.announce(context)
             return None
-        known = self._pending.get(id(context.tool_input))
-        if known is not None and known.context() is context:
+        if any(known.net is self and known.before() is context for known in _passages.get()):
             return None  # registered for the process and for a scope: decided a moment ago
-        pending = self._hold(context)
-        pending.cached = cached
-        pending.spent = framework.uses_are_spent(context)
-        pending.exposed = bool(framework.hooks_behind(self.before))
-        call = self._adapter.call_in(context)
+        passage = self._enter(context)
+        args = framework.arguments(context)
+        passage.idle = cached or args is None or framework.uses_are_spent(context)
+        if framework.hooks_behind(self.before):
+            passage.written = repr(context.tool_input)
+        call = self._adapter.call_in(context, context.tool_input if args is None else args)
         try:
             call.begin_sync()
         except EdictumDenied as denied:
-            pending.refusal = refusal_text(denied)
+            passage.refusal = refusal_text(denied)
             return False
-        pending.call = call
+        passage.call = call
         return None
 
     def _after(self, context: ToolCallHookContext) -> str | None:
-        pending = self._pending.pop(id(context.tool_input), None)
-        if pending is None:
-            return None
-        if pending.call is None:
-            return pending.refusal
-        if pending.spent or framework.nothing_ran(context):
-            pending.call.abandon_sync()
-            return None
+        passage = self._leave(context)
+        if passage is None:
+            return self._undecided(context)
+        if passage.call is None:
+            return None if self._adapter.observing else passage.refusal
         text = context.tool_result
-        shown = self._judged(pending, pending.call, context)
+        shown = self._judged(passage, passage.call, context)
         return None if shown == text else str(shown)
 
-    def _judged(self, pending: Pending, call: SyncCall, context: ToolCallHookContext) -> Any:
+    def _judged(self, passage: Passage, call: SyncCall, context: ToolCallHookContext) -> Any:
         text = context.tool_result
-        if pending.exposed and not unchanged(context.tool_input, call.call.args, strict=True):
+        if passage.idle or framework.nothing_ran(context):
+            return call.reuse_sync(text).result
+        if passage.written not in (None, repr(context.tool_input)):
             logger.error("another hook changed the arguments of tool %r after they were checked", context.tool_name)
             call.fail_sync(RuntimeError(REWRITTEN))
             return text if self._adapter.observing else REWRITTEN
-        if pending.cached:
-            return call.reuse_sync(text).result
         if framework.tool_raised(context):
             return call.fail_sync(RuntimeError(text))
         return call.finish_sync(text).result
 
+    def _undecided(self, context: ToolCallHookContext) -> str | None:
+        """
+        What to do about a result without a decision: some releases skip hooks when one before them raises.
+        """
+        known = isinstance(framework.original_tool(context), GovernedTool | ProbeTool)
+        if framework.MODERN_HOOKS or self._only or known or framework.nothing_ran(context):
+            return None
+        logger.error("tool %r ran undecided, because a hook before this one raised", context.tool_name)
+        return None if self._adapter.observing else WITHHELD
+
     # --- calls on their way ---------------------------------------------------------------------
 
-    def _hold(self, context: ToolCallHookContext) -> Pending:
-        key = id(context.tool_input)
-        pending = Pending(weakref.ref(context, lambda gone: self._lost(key, gone)))
-        self._pending[key] = pending
-        return pending
+    def _enter(self, context: ToolCallHookContext) -> Passage:
+        passage = Passage(self, context)
+        _passages.set((*_alive(_passages.get()), passage))
+        return passage
 
-    def _lost(self, key: int, gone: weakref.ref[ToolCallHookContext]) -> None:
+    def _leave(self, context: ToolCallHookContext) -> Passage | None:
         """
-        CrewAI has left the call without an after-hook: it was cancelled, or blocked where blocks are not reported.
+        Take the call out again; None if it was never entered, or has been left.
         """
-        pending = self._pending.get(key)
-        if pending is None or pending.context is not gone:
-            return
-        del self._pending[key]
-        if pending.call is None:
-            return
-        try:
-            pending.call.fail_sync(asyncio.CancelledError())
-        except Exception:
-            logger.exception("the end of an interrupted call was not recorded")
+        passages = _passages.get()
+        for passage in reversed(passages):
+            if passage.net is self and passage.args is context.tool_input:
+                _passages.set(_alive(tuple(other for other in passages if other is not passage)))
+                return passage
+        return None
+
+
+def _alive(passages: tuple[Passage, ...]) -> tuple[Passage, ...]:
+    """
+    Those that CrewAI still works on; the others were interrupted, or blocked by a release that does not report blocks.
+    """
+    return tuple(passage for passage in passages if passage.before() is not None)

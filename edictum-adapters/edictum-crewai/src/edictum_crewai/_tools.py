@@ -7,28 +7,21 @@ Whoever calls, natively, by text, directly or through a copy of the tool, ends u
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
-from crewai.tools.base_tool import BaseTool, Tool
+from crewai.tools.base_tool import BaseTool
 from crewai.tools.structured_tool import CrewStructuredTool
 from edictum.adapter import refusal_text
-from edictum.errors import EdictumDenied, EdictumToolError
+from edictum.errors import EdictumDenied
 from pydantic import PrivateAttr
 
-from edictum_crewai._framework import ToolFailure, public_name
+from edictum_crewai._framework import failure, is_failure, is_plain, public_name
 
 if TYPE_CHECKING:
     from edictum.sync_call import SyncCall
 
     from edictum_crewai.adapter import CrewAIAdapter
-
-
-def never_cached(_args: Any = None, _result: Any = None) -> bool:
-    """
-    Keep results out of CrewAI's cache: a call answered from there would never be decided about.
-    """
-    return False
 
 
 class GovernedTool(BaseTool):
@@ -47,61 +40,68 @@ class GovernedTool(BaseTool):
         self._adapter = adapter
 
     def _run(self, *args: Any, **kwargs: Any) -> Any:
-        call, kwargs = self._call(args, kwargs)
+        kwargs = self._named(args, kwargs)
+        call = self._adapter.call_of(self, public_name(self.name), kwargs)
         try:
             call.begin_sync()
         except EdictumDenied as denied:
             return self._refused(denied)
         try:
-            run = self._inner._run if _is_plain(self._inner, "run") else self._inner.run
+            run = self._inner._run if is_plain(self._inner, "run") else self._inner.run
             result = run(**kwargs)
         except Exception as error:
-            raise _told(error, call.fail_sync(error)) from None
+            shown = call.fail_sync(error)
+            if str(shown) == str(error):
+                raise
+            raise shown from None  # the text of the tool's own holds what nobody may see
         except BaseException as error:
             call.fail_sync(error)
             raise
         if asyncio.iscoroutine(result):
             return self._finished(call, result)
-        if _is_failure(result):
-            return _shown_failure(result, call.fail_sync(_Declared(result.message)))
-        return call.finish_sync(result).result
+        if is_failure(result):
+            return _shown_failure(result, str(call.fail_sync(_Declared(result.as_agent_message()))))
+        return _shown(result, call.finish_sync(result).result)
 
     async def _arun(self, *args: Any, **kwargs: Any) -> Any:
-        call, kwargs = self._call(args, kwargs)
+        kwargs = self._named(args, kwargs)
+        call = self._adapter.call_of(self, public_name(self.name), kwargs)
         try:
             await call.begin()
         except EdictumDenied as denied:
             return self._refused(denied)
-        run = self._inner._arun if _is_plain(self._inner, "arun") else self._inner.arun
+        run = self._inner._arun if is_plain(self._inner, "arun") else self._inner.arun
         return await self._finished(call, run(**kwargs))
 
     async def _finished(self, call: SyncCall, running: Coroutine[Any, Any, Any]) -> Any:
         try:
             result = await running
         except Exception as error:
-            raise _told(error, await call.fail(error)) from None
+            shown = await call.fail(error)
+            if str(shown) == str(error):
+                raise
+            raise shown from None
         except BaseException as error:
             await call.fail(error)
             raise
-        if _is_failure(result):
-            return _shown_failure(result, await call.fail(_Declared(result.message)))
-        return (await call.finish(result)).result
+        if is_failure(result):
+            return _shown_failure(result, str(await call.fail(_Declared(result.as_agent_message()))))
+        return _shown(result, (await call.finish(result)).result)
 
-    def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[SyncCall, dict[str, Any]]:
-        if args:
-            # Rules see names, so what was given by position gets the name that it has in the tool's schema.
-            names = list(self.args_schema.model_fields)
-            if len(args) > len(names):
-                raise TypeError(f"tool {self.name!r} takes {len(names)} arguments, {len(args)} were given")
-            kwargs = {**dict(zip(names, args, strict=False)), **kwargs}
-        return self._adapter.call_of(self, public_name(self.name), kwargs), kwargs
+    def _named(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        """
+        All arguments by name, as rules see them: those given by position get the names of the tool's schema.
+        """
+        names = list(self.args_schema.model_fields)
+        if len(args) > len(names):
+            raise TypeError(f"tool {self.name!r} takes {len(names)} arguments, {len(args)} were given")
+        return {**dict(zip(names, args, strict=False)), **kwargs}
 
     def _refused(self, denied: EdictumDenied) -> Any:
         text = refusal_text(denied)
-        if self.result_as_answer and ToolFailure is not None:
-            # As plain text the refusal would be the agent's final answer, and the model would get no other try.
-            return ToolFailure(message=text)
-        return text
+        # As plain text the refusal would be the agent's final answer, and the model would get no other try.
+        declared = failure(text) if self.result_as_answer else None
+        return TextOfGuard(text) if declared is None else declared
 
     def to_structured_tool(self) -> CrewStructuredTool:
         """
@@ -115,8 +115,8 @@ class GovernedTool(BaseTool):
         """
         Text for the model, as the wrapped tool makes it; what the guard put in place of a result is text already.
         """
-        if isinstance(raw_result, str):
-            return raw_result
+        if isinstance(raw_result, TextOfGuard):
+            return str(raw_result)
         return self._inner.format_output_for_agent(raw_result)
 
 
@@ -125,35 +125,47 @@ class GovernedStructuredTool(CrewStructuredTool):
     The form in which agents hold a governed tool.
     """
 
-    async def ainvoke(self, input: str | dict[str, Any], config: dict[str, Any] | None = None, **kwargs: Any) -> Any:  # noqa: A002
+    async def ainvoke(self, input: str | dict[str, Any], config: dict[str, Any] | None = None, **kwargs: Any) -> Any:
         """
         Run the tool in a thread that sees the context variables of the caller, as CrewAI by itself does not.
         """
         return await asyncio.to_thread(self.invoke, input, config, **kwargs)
 
 
+class ProbeTool(BaseTool):
+    """
+    The tool of a self-test.
+    """
+
+    description: str = "Nothing."
+    body: Callable[[], str]
+
+    def _run(self) -> str:
+        return self.body()
+
+
+class TextOfGuard(str):
+    """
+    What the guard shows in place of a result.
+    """
+
+    __slots__ = ()
+
+
 class _Declared(Exception):  # noqa: N818  not an error of ours: the text of a tool that says it failed
     pass
 
 
-def _is_failure(result: Any) -> bool:
-    return ToolFailure is not None and isinstance(result, ToolFailure)
-
-
-def _shown_failure(failure: Any, shown: EdictumToolError) -> Any:
-    text = str(shown)
-    return failure if text == failure.message else ToolFailure(message=text, reason=failure.reason)
-
-
-def _told(error: Exception, shown: EdictumToolError) -> Exception:
+def never_cached(_args: Any = None, _result: Any = None) -> bool:
     """
-    The tool's own error, unless its text holds something that the model may not see.
+    Keep results out of CrewAI's cache: a call answered from there would never be decided about.
     """
-    return error if str(shown) == str(error) else shown
+    return False
 
 
-def _is_plain(tool: BaseTool, method: str) -> bool:
-    """
-    Whether the tool leaves this method as CrewAI has it: it would validate and count what is validated and counted.
-    """
-    return getattr(type(tool), method) in (getattr(BaseTool, method), getattr(Tool, method))
+def _shown(result: Any, shown: Any) -> Any:
+    return TextOfGuard(shown) if isinstance(shown, str) and not isinstance(result, str) else shown
+
+
+def _shown_failure(declared: Any, text: str) -> Any:
+    return declared if text == declared.as_agent_message() else failure(text, declared)

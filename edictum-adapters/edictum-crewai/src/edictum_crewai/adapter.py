@@ -16,16 +16,14 @@ from typing import TYPE_CHECKING, Any, Self
 from crewai import Agent
 from crewai.hooks.tool_hooks import ToolCallHookContext
 from crewai.tools.base_tool import BaseTool, Tool
-from crewai.tools.base_tool import tool as crewai_tool
-from edictum.adapter import PROBE_TOOL, Adapter
+from edictum.adapter import Adapter
 from edictum.errors import EdictumConfigError, SelfTestError
 
 from edictum_crewai import _framework as framework
 from edictum_crewai._net import Net
-from edictum_crewai._tools import GovernedTool
+from edictum_crewai._tools import GovernedTool, ProbeTool
 
 if TYPE_CHECKING:
-    from edictum.guard import Edictum
     from edictum.sync_call import SyncCall
 
 # The call that the hooks saw last in this context.  A weak reference, because it is CrewAI's and ends with the call.
@@ -104,15 +102,18 @@ class CrewAIAdapter(Adapter):
         Releases of CrewAI without ``scoped_hooks`` know hooks of the process only: there the net is over all crews
         meanwhile.  Do not open ``scoped_hooks`` inside: CrewAI puts them in place of this net.
         """
-        scoped = framework.scoped(self._net.before, self._net.after)
-        with self.register() if scoped is None else scoped:
+        # Where it is the same thing, the handles count who needs the hooks.
+        hooks = framework.scoped(self._net.before, self._net.after) if framework.MODERN_HOOKS else self.register()
+        with hooks:
             yield
 
     def self_test(self) -> None:
         """
-        Push forbidden calls through CrewAI, one of a wrapped tool and one into a net, and make sure that they are
-        stopped.  Then see whether the hooks are still where :meth:`register` put them: other code can take all hooks
-        out, or add some behind that change arguments, without a word to anybody.
+        Push forbidden calls through CrewAI and make sure that they are stopped; for the start of a program.
+
+        One is of a wrapped tool, one of a plain tool over a net.  Then it looks whether the hooks are still where
+        :meth:`register` put them: other code can take all hooks out, or add some behind that change arguments, without
+        a word to anybody.  Rules, sessions and the decision log of this adapter's guard stay untouched.
 
         Raises:
             SelfTestError: A call was not stopped, or the hooks are not in force.
@@ -140,25 +141,14 @@ class CrewAIAdapter(Adapter):
         """
         from edictum_crewai.testing import ScriptedLLM, use
 
-        def probe() -> str:
-            """
-            Nothing.
-            """
-            return body()
-
-        tools: list[BaseTool] = [crewai_tool(tool_name)(probe)]
+        probe = ProbeTool(name=tool_name, body=body)
+        net = Net(self, only=probe)
+        spread = framework.scoped(net.before, net.after) if self._probes_net else nullcontext()
         llm = ScriptedLLM.of([use(tool_name)], "done")
-        with self.scope() if self._probes_net else nullcontext():
-            given = tools if self._probes_net else self.wrap_tools(tools)
-            Agent(role="self-test", goal="none", backstory="none", llm=llm, tools=given, verbose=False).kickoff("Begin.")
+        with framework.no_panels(), spread:
+            tools: list[BaseTool] = [probe] if self._probes_net else self.wrap_tools([probe])
+            Agent(role="self-test", goal="none", backstory="none", llm=llm, tools=tools).kickoff("Begin.")
         return "\n".join(llm.results())
-
-    def _under(self, guard: Edictum) -> Self:
-        twin = super()._under(guard)
-        # A net of its own, which keeps away from the calls of others: hooks of the process meet all of them.
-        twin._net = Net(twin, only=PROBE_TOOL)
-        twin._handles = set()
-        return twin
 
     # --- for the tools and the net --------------------------------------------------------------
 
@@ -175,11 +165,11 @@ class CrewAIAdapter(Adapter):
         """
         _announced.set(weakref.ref(context))
 
-    def call_in(self, context: ToolCallHookContext) -> SyncCall:
+    def call_in(self, context: ToolCallHookContext, args: Mapping[str, Any]) -> SyncCall:
         """
         The governed call of a tool that the hooks see.
         """
-        return self._call(framework.public_name(context.tool_name), context.tool_input, context)
+        return self._call(framework.public_name(context.tool_name), args, context)
 
     def call_of(self, tool: GovernedTool, name: str, args: Mapping[str, Any]) -> SyncCall:
         """

@@ -15,6 +15,7 @@ import json
 from typing import Any, Self, TypeAlias
 
 from crewai.llms.base_llm import BaseLLM
+from pydantic import PrivateAttr
 
 ToolUse: TypeAlias = dict[str, Any]
 _numbers = itertools.count(1)
@@ -44,9 +45,9 @@ class ScriptedLLM(BaseLLM):
     Answers from a script and keeps what it was sent.
     """
 
-    _script: list[list[ToolUse] | str]
-    _requests: list[list[dict[str, Any]]]
-    _native: bool
+    _script: list[list[ToolUse] | str] = PrivateAttr(default_factory=list)
+    _requests: list[list[dict[str, Any]]] = PrivateAttr(default_factory=list)
+    _native: bool = PrivateAttr(default=True)
 
     @classmethod
     def of(cls, *script: list[ToolUse] | str, native: bool = True) -> Self:
@@ -59,7 +60,7 @@ class ScriptedLLM(BaseLLM):
         """
         llm = cls(model="scripted")
         llm._script = list(script)
-        llm._requests = []
+        llm._requests = []  # models of older releases have no private attributes with defaults
         llm._native = native
         return llm
 
@@ -86,7 +87,7 @@ class ScriptedLLM(BaseLLM):
             if message.get("role") == "tool":
                 found.append(content)
             elif message.get("role") == "assistant" and "\nObservation:" in content:
-                found.append(content.rpartition("\nObservation:")[2].strip())
+                found.append(content.partition("\nObservation:")[2].strip())
         return found
 
     def supports_function_calling(self) -> bool:
@@ -94,6 +95,12 @@ class ScriptedLLM(BaseLLM):
         What decides which of its two ways CrewAI takes.
         """
         return self._native
+
+    def get_input_tokens_count(self, *_args: Any, **_kwargs: Any) -> int:
+        """
+        None worth counting; without an answer CrewAI would estimate, and warn of it.
+        """
+        return 0
 
     def call(self, messages: str | list[dict[str, Any]], *_args: Any, **_kwargs: Any) -> Any:  # type: ignore[override, unused-ignore]
         """
