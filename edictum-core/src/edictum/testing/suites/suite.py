@@ -49,8 +49,11 @@ class WholeSuite:
                         known.setdefault(name, value)
         replaced = [name for name, value in known.items() if inspect.getattr_static(self, name) is not value]
         same([], sorted(replaced), "tests of the suite that were replaced; list them in not_met, with reasons")
-        same([], sorted(set(self.not_met) - set(known)), "names in not_met that are no tests of the suite")
+        same([], sorted(set(self.not_met) - self._names(known)), "names in not_met that are no tests of the suite")
         same([], [name for name, why in self.not_met.items() if not why.strip()], "names in not_met without a reason")
+
+    def _names(self, known: Mapping[str, object]) -> set[str]:
+        return set(known)
 
     def _skip_if_not_met(self, name: str) -> None:
         if name in self.not_met:
@@ -124,7 +127,7 @@ def on_a_loop(check: Callable[[S, P], Awaitable[None]]) -> Callable[[S], None]:
         self._skip_if_not_met(check.__name__)
         run_within(self.patience, main())
 
-    return _named_as(check, test)
+    return named_as(check, test)
 
 
 def over_loops(check: Callable[[S, P], None]) -> Callable[[S], None]:
@@ -150,13 +153,16 @@ def over_loops(check: Callable[[S, P], None]) -> Callable[[S], None]:
         finally:
             run_within(self.patience, close(part))
 
-    return _named_as(check, test)
+    return named_as(check, test)
 
 
-def _named_as(check: Callable[..., object], test: Callable[[S], None]) -> Callable[[S], None]:
+def named_as(check: Callable[..., object], test: T) -> T:
+    """
+    Give a test the name and the documentation of the function that it runs.
+    """
     # Not functools.wraps: pytest would look through it and take the part for a fixture.
-    test.__name__, test.__qualname__, test.__doc__ = check.__name__, check.__qualname__, check.__doc__
-    test.__module__ = check.__module__
+    for name in ("__name__", "__qualname__", "__doc__", "__module__"):
+        setattr(test, name, getattr(check, name))
     return test
 
 

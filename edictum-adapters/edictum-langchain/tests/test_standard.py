@@ -1,0 +1,27 @@
+"""
+The tests that every adapter passes, on every way into LangChain and LangGraph.
+"""
+
+from __future__ import annotations
+
+from driving import MiddlewareSuite, ToolNodeSuite, WrappedToolsSuite
+
+
+class TestMiddleware(MiddlewareSuite):
+    pass
+
+
+class TestMiddlewareWithPlainTools(MiddlewareSuite):
+    """
+    Tools without a coroutine, which asynchronous entries run in threads.
+    """
+
+    awaited_tools = False
+
+
+class TestToolNode(ToolNodeSuite):
+    pass
+
+
+class TestWrappedTools(WrappedToolsSuite):
+    pass
