@@ -14,7 +14,7 @@ from crewai.tools import BaseTool, tool
 from edictum import AuditEvent, Edictum
 from edictum_crewai import CrewAIAdapter
 from edictum_crewai._framework import MODERN_HOOKS
-from edictum_crewai.testing import ScriptedLLM, use
+from edictum_crewai.scripted import ScriptedLLM, use
 
 SECRET = "hunter2"
 REASON = "That file is secret. Read notes.txt instead."

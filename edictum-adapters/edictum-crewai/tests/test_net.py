@@ -46,7 +46,7 @@ from edictum import Principal, SelfTestError
 from edictum_crewai import CrewAIAdapter
 from edictum_crewai._framework import MODERN_HOOKS
 from edictum_crewai._net import REWRITTEN, WITHHELD
-from edictum_crewai.testing import ScriptedLLM, use
+from edictum_crewai.scripted import ScriptedLLM, use
 
 
 def hooks() -> tuple[list[Any], list[Any]]:

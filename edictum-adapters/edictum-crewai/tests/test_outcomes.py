@@ -31,7 +31,7 @@ from crews import (
 )
 from edictum import OperationLimits
 from edictum_crewai import CrewAIAdapter, Registration
-from edictum_crewai.testing import ScriptedLLM, use, use_raw
+from edictum_crewai.scripted import ScriptedLLM, use, use_raw
 
 
 @both_ways
@@ -187,24 +187,41 @@ def test_tool_whose_uses_are_spent_is_not_executed(way: str, native: bool) -> No
     assert "call_failed" not in actions(guard)
 
 
+@both_paths
 @both_ways
 @pytest.mark.parametrize(
     "call",
     [
         use("no_such_tool", path="a.txt"),
         use("read_file", file="a.txt"),
-        use_raw("read_file", "{path: "),
+        use_raw("read_file", "[path"),
     ],
     ids=["unknown", "invalid", "malformed"],
 )
-def test_call_that_cannot_run_has_no_outcome(way: str, call: dict[str, object]) -> None:
+def test_call_that_cannot_run_has_no_outcome(way: str, call: dict[str, object], native: bool) -> None:
     ran: list[str] = []
     guard = guard_of()
-    llm = ScriptedLLM.of([call])
+    llm = ScriptedLLM.of([call], native=native)
     play(CrewAIAdapter(guard), way, llm, reader(ran))
     assert ran == []
     assert set(actions(guard)) <= {"call_allowed"}
     assert len(llm.results()) == 1
+
+
+@both_ways
+def test_arguments_by_text_that_crewai_repairs_are_judged_as_they_run(way: str) -> None:
+    ran: list[str] = []
+    guard = guard_of(no_secrets())
+    llm = ScriptedLLM.of(
+        [use_raw("read_file", "{'path': 'secret.txt',}")], [use_raw("read_file", "{path: 'a.txt'")], native=False
+    )
+    play(CrewAIAdapter(guard), way, llm, reader(ran))
+    assert ran == ["a.txt"]
+    assert [(str(event.action), event.tool_args) for event in events_of(guard)] == [
+        ("call_denied", {"path": "secret.txt"}),
+        ("call_allowed", {"path": "a.txt"}),
+        ("call_executed", {"path": "a.txt"}),
+    ]
 
 
 @both_ways

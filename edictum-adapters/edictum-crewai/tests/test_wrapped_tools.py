@@ -27,14 +27,16 @@ from crews import (
     mask,
     modern,
     no_secrets,
+    older,
     reader,
     rule,
     script_of,
     task_of,
 )
 from edictum import EdictumConfigError, Principal
+from edictum.testing.suites.agent_run import LoopBoundStore
 from edictum_crewai import CrewAIAdapter, GovernedTool
-from edictum_crewai.testing import ScriptedLLM, use
+from edictum_crewai.scripted import ScriptedLLM, use
 from pydantic import BaseModel, Field
 
 
@@ -327,6 +329,27 @@ def test_denied_tool_whose_result_is_the_answer_lets_the_model_try_again() -> No
     answer = crew_of(llm, wrapped(CrewAIAdapter(guard_of(no_secrets())), inner)).kickoff()
     assert str(answer) == "text of a.txt"
     assert REASON in llm.results()[0]
+
+
+@older
+def test_denied_tool_whose_result_is_the_answer_ends_the_run() -> None:
+    ran: list[str] = []
+    inner = reader(ran)
+    inner.result_as_answer = True
+    answer = crew_of(script_of("secret.txt"), wrapped(CrewAIAdapter(guard_of(no_secrets())), inner)).kickoff()
+    assert REASON in str(answer)
+    assert ran == []
+
+
+def test_direct_run_inside_a_running_event_loop_is_decided() -> None:
+    async def main() -> str:
+        return str(governed.run(path="secret.txt"))
+
+    ran: list[str] = []
+    governed = wrapped(CrewAIAdapter(guard_of(no_secrets(), backend=LoopBoundStore())), reader(ran))
+    assert REASON in asyncio.run(main())
+    assert REASON in asyncio.run(main())
+    assert ran == []
 
 
 # --- what is judged -------------------------------------------------------------------------------

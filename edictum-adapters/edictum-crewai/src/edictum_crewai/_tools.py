@@ -51,6 +51,7 @@ class GovernedTool(BaseTool):
             result = run(**kwargs)
         except Exception as error:
             shown = call.fail_sync(error)
+            del call  # CrewAI may keep the error, and with it what this frame holds
             if str(shown) == str(error):
                 raise
             raise shown from None  # the text of the tool's own holds what nobody may see

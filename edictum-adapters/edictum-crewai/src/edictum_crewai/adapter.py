@@ -139,7 +139,7 @@ class CrewAIAdapter(Adapter):
         """
         See :meth:`edictum.adapter.Adapter.push_call`.
         """
-        from edictum_crewai.testing import ScriptedLLM, use
+        from edictum_crewai.scripted import ScriptedLLM, use
 
         probe = ProbeTool(name=tool_name, body=body)
         net = Net(self, only=probe)
