@@ -257,6 +257,21 @@ def test_on_postcondition_warn_of_the_adapter_is_called_instead_of_the_guards() 
     assert told == ["bad-output"]
 
 
+@pytest.mark.parametrize("entry", ["sync", "async"])
+def test_result_that_the_framework_calls_a_failure_keeps_its_type_and_is_logged_as_failed(entry: str) -> None:
+    guard = guard_of(post(action="redact"))
+    call = Framework(guard).call("read", {})
+    call.begin_sync()
+    result = {"text": "hunter2", "kind": "error"}
+    if entry == "sync":
+        outcome = call.finish_sync(result, failed=True)
+    else:
+        outcome = asyncio.run(call.finish(result, failed=True))
+    assert outcome.result == {"text": "[REDACTED]", "kind": "error"}
+    assert outcome.tool_success is False
+    assert actions(guard) == ["call_allowed", "call_failed"]
+
+
 def test_abandon_without_await_gives_the_place_back() -> None:
     guard = guard_of(limits=OperationLimits(max_tool_calls=1))
     framework = Framework(guard)

@@ -37,10 +37,7 @@ def test_middleware_and_node_arguments_have_both_call_forms() -> None:
     adapter = LangChainAdapter(guard_of())
     for name in ("wrap_tool_call", "awrap_tool_call"):
         assert name in vars(EdictumMiddleware)
-    assert adapter.tool_node_kwargs() == {
-        "wrap_tool_call": adapter.as_tool_wrapper(),
-        "awrap_tool_call": adapter.as_async_tool_wrapper(),
-    }
+    assert set(adapter.tool_node_kwargs()) == {"wrap_tool_call", "awrap_tool_call"}
 
 
 @both_entries
@@ -78,7 +75,7 @@ def test_self_test_passes_for_every_way_in() -> None:
 
 
 class Deaf(LangChainAdapter):
-    def _wrap(self, request: Any, handler: Any) -> Any:
+    def _wrap(self, request: Any, handler: Any, warn: Any = None) -> Any:
         return handler(request)
 
 
@@ -147,6 +144,27 @@ def test_message_of_a_blocked_call_says_for_programs_what_blocked_it() -> None:
 
 
 @both_entries
+def test_calls_of_an_agent_inside_a_tool_name_the_call_that_they_are_part_of(entry: str) -> None:
+    guard = guard_of(NO_SECRETS)
+    inner = agent_of(Model([call(5, "read", path="a"), call(6, "read", path="secret")]), [read], guard, name="helper")
+
+    @tool
+    def delegate(task: str) -> str:
+        """Hand over to the helper."""
+        return str(inner.invoke({"messages": [("user", task)]})["messages"][-1].content)
+
+    model = Model([call(1, "delegate", task="read"), call(2, "read", path="b")])
+    start(agent_of(model, [delegate, read], guard, name="boss"), entry)
+    found = {(event.call_id, event.parent_call_id, (event.metadata or {})["caller"]) for event in events_of(guard)}
+    assert found == {
+        ("call_1", None, "boss"),
+        ("call_2", None, "boss"),
+        ("call_5", "call_1", "helper"),
+        ("call_6", "call_1", "helper"),
+    }
+
+
+@both_entries
 def test_calls_without_a_thread_share_the_session_of_the_adapter(entry: str) -> None:
     guard = guard_of()
     middleware = EdictumMiddleware(guard)
@@ -157,6 +175,15 @@ def test_calls_without_a_thread_share_the_session_of_the_adapter(entry: str) -> 
     else:
         start(agent, "ainvoke", thread="")
     assert {event.session_id for event in events_of(guard)} == {middleware.adapter.session_id}
+
+
+def test_principal_set_later_counts_for_everything_made_of_the_adapter() -> None:
+    guard = guard_of()
+    adapter = LangChainAdapter(guard, principal=Principal(user_id="ann"))
+    middleware = adapter.as_middleware(on_postcondition_warn=lambda result, violations: result)
+    adapter.set_principal(Principal(user_id="bob"))
+    start(agent_of(Model([call(1, "read", path="a")]), [read], middleware))
+    assert {(event.principal or {})["user_id"] for event in events_of(guard)} == {"bob"}
 
 
 @both_entries

@@ -111,6 +111,18 @@ def test_tool_with_one_unnamed_argument_is_judged_by_it(entry: str) -> None:
     assert ran == ["plan"]
 
 
+def test_argument_with_a_name_of_langchains_own_is_judged() -> None:
+    schema = {"title": "read", "type": "object", "properties": {"callbacks": {"type": "string"}}}
+    ran: list[Any] = []
+    read = StructuredTool.from_function(
+        lambda **args: ran.append(args), name="read", description="Read.", args_schema=schema
+    )
+    guard = guard_of(rule("block", when={"args.callbacks": {"contains": "secret"}}))
+    start(agent_of(Model([call(1, "read", callbacks="secret")]), [read], guard))
+    assert ran == []
+    assert actions(guard) == ["call_denied"]
+
+
 def test_tool_with_a_json_schema_is_judged() -> None:
     schema = {"title": "read", "type": "object", "properties": {"path": {"type": "string"}}, "required": ["path"]}
     read = StructuredTool.from_function(
@@ -199,31 +211,52 @@ def test_callbacks_do_not_see_the_raw_result(place: str) -> None:
     assert SECRET not in str(found)
 
 
-def test_warn_callback_of_the_adapter_gives_the_result_to_show() -> None:
-    model = Model([call(1, "read", path="a")])
-    warned = EdictumMiddleware(
-        guard_of(rule("warn")), on_postcondition_warn=lambda result, violations: f"{violations[0].rule_id}: {result}"
-    )
-    start(agent_of(model, [reading({"a": SECRET})], warned))
-    assert model.results[0].content == f"rule: {SECRET}"
+def named(result: Any, violations: list[Any]) -> str:
+    return f"{violations[0].rule_id}: {result}"
+
+
+def test_warn_callback_gives_the_result_to_show() -> None:
+    for make in (
+        lambda guard: EdictumMiddleware(guard, on_postcondition_warn=named),
+        lambda guard: LangChainAdapter(guard, on_postcondition_warn=str).as_middleware(on_postcondition_warn=named),
+        lambda guard: wrapping(**LangChainAdapter(guard).tool_node_kwargs(named)),
+        lambda guard: wrapping(LangChainAdapter(guard).as_tool_wrapper(on_postcondition_warn=named)),
+    ):
+        model = Model([call(1, "read", path="a")])
+        start(agent_of(model, [reading({"a": SECRET})], make(guard_of(rule("warn")))))
+        assert model.results[0].content == f"rule: {SECRET}"
+
+
+def wrapping(wrap_tool_call: Callable[..., Any], awrap_tool_call: Any = None) -> AgentMiddleware[Any, Any, Any]:
+    """
+    Middleware made of a wrapper.
+    """
+
+    class Wrapping(AgentMiddleware[Any, Any, Any]):
+        def wrap_tool_call(self, request: Any, handler: Callable[..., Any]) -> Any:
+            return wrap_tool_call(request, handler)
+
+    return Wrapping()
 
 
 # --- failures ----------------------------------------------------------------------------------------
 
 
 @both_entries
-def test_error_message_as_result_counts_as_failed_and_is_redacted(entry: str) -> None:
+@pytest.mark.parametrize("kind", ["message", "list", "command"])
+def test_error_message_as_result_counts_as_failed_and_is_redacted(entry: str, kind: str) -> None:
     @tool
     def read(path: str, call_id: Annotated[str, InjectedToolCallId]) -> Any:
         """Read a file."""
-        return ToolMessage(f"no {SECRET}", tool_call_id=call_id, status="error", artifact=SECRET)
+        message = ToolMessage("no", tool_call_id=call_id, status="error", artifact=SECRET)
+        return {"message": message, "list": [message], "command": Command(update={"messages": [message]})}[kind]
 
     guard = guard_of(rule("redact"))
     model = Model([call(1, "read", path="a")])
     start(agent_of(model, [read], guard), entry)
     assert actions(guard) == ["call_allowed", "call_failed"]
     (message,) = model.results
-    assert (message.content, message.status, message.artifact) == ("no [REDACTED]", "error", None)
+    assert (message.content, message.status, message.artifact) == ("no", "error", "[REDACTED]")
 
 
 @both_entries

@@ -260,9 +260,13 @@ class GovernedCall:
             await _walk(steps, step)
         return self.decision
 
-    async def finish(self, result: Any) -> RunResult:
+    async def finish(self, result: Any, *, failed: bool = False) -> RunResult:
         """
         Judge what the tool returned.
+
+        Args:
+            result: What the tool returned.
+            failed: Whether the caller knows that this is a failure; else the guard looks at the result.
 
         Returns:
             The outcome; ``tool_success`` is false when the result means failure.
@@ -270,7 +274,7 @@ class GovernedCall:
         Raises:
             RuntimeError: The call was not allowed, or has ended before.
         """
-        steps = self._way_back(result, None)
+        steps = self._way_back(result, None, failed)
         step = next(steps, None)
         if step is not None:
             await _walk(steps, step)
@@ -663,14 +667,14 @@ class GovernedCall:
 
     # --- the way back ---------------------------------------------------------------------------
 
-    def _way_back(self, value: Any, error: BaseException | None) -> Steps:
+    def _way_back(self, value: Any, error: BaseException | None, failed: bool = False) -> Steps:
         if self._stage != "allowed":
             raise self._misused("allowed")
         self._stage = "done"
         guard, plan = self._guard, self._plan
         now = guard._monotonic()
         duration = 0 if now is None or self._started is None else round((now - self._started) * 1000)
-        success = error is None and guard._succeeded(self._tool_name, value)
+        success = error is None and not failed and guard._succeeded(self._tool_name, value)
         post = plan.reviewed
         recorded: list[dict[str, Any]] = []
         interrupted = error is not None and not isinstance(error, Exception)

@@ -46,11 +46,11 @@ class SyncCall(GovernedCall):
         _walk_sync(self._way_to_tool())
         return self.decision
 
-    def finish_sync(self, result: Any) -> RunResult:
+    def finish_sync(self, result: Any, *, failed: bool = False) -> RunResult:
         """
         See :meth:`GovernedCall.finish`.
         """
-        _walk_sync(self._way_back(result, None))
+        _walk_sync(self._way_back(result, None, failed))
         return self.outcome
 
     def fail_sync(self, error: BaseException) -> EdictumToolError:

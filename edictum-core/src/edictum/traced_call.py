@@ -84,11 +84,11 @@ class TracedCall(SyncCall):
             raise
         span.allowed(self.decision, observing=self._state.mode == "observe")
 
-    def _way_back(self, value: Any, error: BaseException | None) -> Steps:
+    def _way_back(self, value: Any, error: BaseException | None, failed: bool = False) -> Steps:
         if self._stage != "allowed":
             raise self._misused("allowed")
         try:
-            yield from super()._way_back(value, error)
+            yield from super()._way_back(value, error, failed)
         except BaseException as interruption:
             self._span.end(error or interruption)
             raise

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from functools import partial
 from typing import Any, TypeAlias
 
 from edictum import Adapter, Edictum, EdictumConfigError
@@ -18,9 +19,9 @@ from langchain_core.tools import BaseTool, StructuredTool
 from langchain_core.tools import tool as as_tool
 from langgraph.types import Command
 
-from edictum_langchain.calls import BLOCKED, Shape, through, through_awaited
+from edictum_langchain.calls import BLOCKED, Shape, outer_call, through, through_awaited
 from edictum_langchain.scripted import ScriptedModel
-from edictum_langchain.tools import can_be_governed, governed, is_governed
+from edictum_langchain.tools import WarnCallback, can_be_governed, governed, governed_for, is_governed
 
 Handler: TypeAlias = Callable[[ToolCallRequest], Any]
 AwaitedHandler: TypeAlias = Callable[[ToolCallRequest], Awaitable[Any]]
@@ -40,46 +41,65 @@ class LangChainAdapter(Adapter):
     """
 
     def open(
-        self, tool_name: str, args: dict[str, Any], runtime: ToolRuntime[Any, Any], tool_call_id: str | None
+        self,
+        tool_name: str,
+        args: dict[str, Any],
+        runtime: ToolRuntime[Any, Any],
+        tool_call_id: str | None,
+        warn: WarnCallback | None = None,
     ) -> SyncCall:
         """
         Make the object that takes one call through all steps; see :meth:`~edictum.Adapter.call`.
         """
         config = runtime.config or {}
-        return self.call(
+        call = self.call(
             tool_name,
             args,
             context=runtime,
             session=(config.get("configurable") or {}).get("thread_id"),
             tool_use_id=tool_call_id,
             caller=(config.get("metadata") or {}).get("lc_agent_name"),
+            parent_call_id=outer_call.get(),
         )
+        if warn is not None:
+            call.on_postcondition_warn = warn
+        return call
 
     # --- for agents and graphs ------------------------------------------------------------------
 
-    def as_middleware(self) -> EdictumMiddleware:
+    def as_middleware(self, on_postcondition_warn: WarnCallback | None = None) -> EdictumMiddleware:
         """
         For ``create_agent(middleware=[..., adapter.as_middleware()])``; put it last.
-        """
-        return EdictumMiddleware(self)
 
-    def as_tool_wrapper(self) -> Callable[[ToolCallRequest, Handler], Any]:
+        Args:
+            on_postcondition_warn: Instead of the adapter's; likewise below.
+        """
+        return EdictumMiddleware(self, on_postcondition_warn=on_postcondition_warn)
+
+    def as_tool_wrapper(
+        self, on_postcondition_warn: WarnCallback | None = None
+    ) -> Callable[[ToolCallRequest, Handler], Any]:
         """
         For ``ToolNode(wrap_tool_call=...)``, which needs the asynchronous one as well: see :meth:`tool_node_kwargs`.
         """
-        return self._wrap
+        return partial(self._wrap, warn=on_postcondition_warn)
 
-    def as_async_tool_wrapper(self) -> Callable[[ToolCallRequest, AwaitedHandler], Awaitable[Any]]:
+    def as_async_tool_wrapper(
+        self, on_postcondition_warn: WarnCallback | None = None
+    ) -> Callable[[ToolCallRequest, AwaitedHandler], Awaitable[Any]]:
         """
         For ``ToolNode(awrap_tool_call=...)``.
         """
-        return self._wrap_awaited
+        return partial(self._wrap_awaited, warn=on_postcondition_warn)
 
-    def tool_node_kwargs(self) -> dict[str, Any]:
+    def tool_node_kwargs(self, on_postcondition_warn: WarnCallback | None = None) -> dict[str, Any]:
         """
         Both wrappers, for ``ToolNode(tools, **adapter.tool_node_kwargs())``.
         """
-        return {"wrap_tool_call": self._wrap, "awrap_tool_call": self._wrap_awaited}
+        return {
+            "wrap_tool_call": self.as_tool_wrapper(on_postcondition_warn),
+            "awrap_tool_call": self.as_async_tool_wrapper(on_postcondition_warn),
+        }
 
     def wrap_tools(self, tools: Iterable[BaseTool | Callable[..., Any]]) -> list[BaseTool]:
         """
@@ -105,19 +125,21 @@ class LangChainAdapter(Adapter):
             )
         return governed(made, self)
 
-    def _wrap(self, request: ToolCallRequest, handler: Handler) -> Any:
-        inside = self._inside(request)
+    def _wrap(self, request: ToolCallRequest, handler: Handler, warn: WarnCallback | None = None) -> Any:
+        inside = self._inside(request, warn)
         if inside is not None:
             return handler(inside)
-        return through(self._around(request), lambda: handler(request), _shape(request))
+        return through(self._around(request, warn), lambda: handler(request), _shape(request))
 
-    async def _wrap_awaited(self, request: ToolCallRequest, handler: AwaitedHandler) -> Any:
-        inside = self._inside(request)
+    async def _wrap_awaited(
+        self, request: ToolCallRequest, handler: AwaitedHandler, warn: WarnCallback | None = None
+    ) -> Any:
+        inside = self._inside(request, warn)
         if inside is not None:
             return await handler(inside)
-        return await through_awaited(self._around(request), lambda: handler(request), _shape(request))
+        return await through_awaited(self._around(request, warn), lambda: handler(request), _shape(request))
 
-    def _inside(self, request: ToolCallRequest) -> ToolCallRequest | None:
+    def _inside(self, request: ToolCallRequest, warn: WarnCallback | None) -> ToolCallRequest | None:
         """
         The request with a tool that is governed by itself; None if there is no such tool.
         """
@@ -126,12 +148,12 @@ class LangChainAdapter(Adapter):
             return request
         if tool is None or not can_be_governed(tool):
             return None
-        return request.override(tool=governed(tool, self, request.runtime))
+        return request.override(tool=governed_for(request, tool, self, warn))
 
-    def _around(self, request: ToolCallRequest) -> SyncCall:
+    def _around(self, request: ToolCallRequest, warn: WarnCallback | None) -> SyncCall:
         # A tool that nobody knows may still be supplied by other middleware.
         call = request.tool_call
-        return self.open(call["name"], call["args"], request.runtime, call["id"])
+        return self.open(call["name"], call["args"], request.runtime, call["id"], warn)
 
     # --- for the start of a program -------------------------------------------------------------
 
@@ -154,17 +176,25 @@ class EdictumMiddleware(AgentMiddleware[Any, Any, Any]):
 
     Args:
         guard: Decides; or an adapter, whose options count then.
-        **options: See :class:`LangChainAdapter`.
+        on_postcondition_warn: ``on_postcondition_warn(result, violations)`` gives the result to show instead.
+        **options: The other options of :class:`LangChainAdapter`.
 
     Attributes:
         adapter: The adapter.
     """
 
-    def __init__(self, guard: Edictum | LangChainAdapter, **options: Any) -> None:
+    def __init__(
+        self,
+        guard: Edictum | LangChainAdapter,
+        *,
+        on_postcondition_warn: WarnCallback | None = None,
+        **options: Any,
+    ) -> None:
         super().__init__()
         if isinstance(guard, LangChainAdapter) and options:
             raise EdictumConfigError("give options to the adapter, not to the middleware that is made of it")
         self.adapter = guard if isinstance(guard, LangChainAdapter) else LangChainAdapter(guard, **options)
+        self._warn = on_postcondition_warn
 
     def self_test(self) -> None:
         """
@@ -176,13 +206,13 @@ class EdictumMiddleware(AgentMiddleware[Any, Any, Any]):
         """
         Called by the agent around each tool call.
         """
-        return _with_another_turn(request, self.adapter._wrap(request, handler))
+        return _with_another_turn(request, self.adapter._wrap(request, handler, self._warn))
 
     async def awrap_tool_call(self, request: ToolCallRequest, handler: AwaitedHandler) -> Any:
         """
         Called by the agent around each tool call of an asynchronous run.
         """
-        return _with_another_turn(request, await self.adapter._wrap_awaited(request, handler))
+        return _with_another_turn(request, await self.adapter._wrap_awaited(request, handler, self._warn))
 
 
 def _shape(request: ToolCallRequest) -> Shape:

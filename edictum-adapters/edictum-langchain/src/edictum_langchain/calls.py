@@ -4,7 +4,9 @@ One call from LangChain's side: what a blocked call, a failure, a pause and a ma
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,9 +17,17 @@ from edictum.sync_call import SyncCall
 from langchain_core.messages import ToolMessage
 from langchain_core.tools import ToolException
 from langgraph.errors import GraphBubbleUp, GraphInterrupt
+from langgraph.types import Command
+
+outer_call: ContextVar[str | None] = ContextVar("edictum_call", default=None)
+"""
+The call whose body is running: agents inside it make theirs on its behalf.
+"""
 
 BLOCKED = "edictum"
-"""Key in ``response_metadata`` of the message that stands in place of the result of a blocked call."""
+"""
+Key in ``response_metadata`` of the message that stands in place of the result of a blocked call.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +90,8 @@ def through(call: SyncCall, body: Callable[[], Any], shape: Shape) -> Any:
     except ApprovalPaused as paused:
         raise _pause(paused) from None
     try:
-        result = body()
+        with _inside(call):
+            result = body()
     except GraphInterrupt:
         call.abandon_sync()  # the tool asks for something; it is called again with the answer
         raise
@@ -91,11 +102,7 @@ def through(call: SyncCall, body: Callable[[], Any], shape: Shape) -> Any:
         call.fail_sync(error)
         _raise_redacted(call, error)
         raise
-    failure = _failure(result)
-    if failure is not None:
-        call.fail_sync(failure)
-        return _redacted(call, result, failure)
-    return shape.result(call.finish_sync(result).result)
+    return shape.result(call.finish_sync(result, failed=_reports_failure(result)).result)
 
 
 async def through_awaited(call: SyncCall, body: Callable[[], Awaitable[Any]], shape: Shape) -> Any:
@@ -109,7 +116,8 @@ async def through_awaited(call: SyncCall, body: Callable[[], Awaitable[Any]], sh
     except ApprovalPaused as paused:
         raise _pause(paused) from None
     try:
-        result = await body()
+        with _inside(call):
+            result = await body()
     except GraphInterrupt:
         await call.abandon()
         raise
@@ -120,11 +128,16 @@ async def through_awaited(call: SyncCall, body: Callable[[], Awaitable[Any]], sh
         await call.fail(error)
         _raise_redacted(call, error)
         raise
-    failure = _failure(result)
-    if failure is not None:
-        await call.fail(failure)
-        return _redacted(call, result, failure)
-    return shape.result((await call.finish(result)).result)
+    return shape.result((await call.finish(result, failed=_reports_failure(result))).result)
+
+
+@contextmanager
+def _inside(call: GovernedCall) -> Iterator[None]:
+    token = outer_call.set(call.call.call_id)
+    try:
+        yield
+    finally:
+        outer_call.reset(token)
 
 
 def _pause(paused: ApprovalPaused) -> BaseException:
@@ -132,18 +145,15 @@ def _pause(paused: ApprovalPaused) -> BaseException:
     return paused.__cause__ if isinstance(paused.__cause__, GraphBubbleUp) else paused
 
 
-def _failure(result: Any) -> ToolException | None:
+def _reports_failure(result: Any) -> bool:
     """
-    The failure that a tool reports with a message instead of an exception.
+    Whether a tool reports its failure with a message instead of an exception.
     """
-    if isinstance(result, ToolMessage) and result.status == "error":
-        return ToolException(str(result.content))
-    return None
-
-
-def _redacted(call: GovernedCall, result: ToolMessage, failure: ToolException) -> ToolMessage:
-    shown = call.outcome.result
-    return result if shown == str(failure) else result.model_copy(update={"content": str(shown), "artifact": None})
+    if isinstance(result, Command):
+        result = result.update.get("messages", ()) if isinstance(result.update, dict) else result.update
+    if isinstance(result, list):
+        return any(_reports_failure(each) for each in result)
+    return isinstance(result, ToolMessage) and result.status == "error"
 
 
 def _raise_redacted(call: GovernedCall, error: BaseException) -> None:

@@ -8,11 +8,12 @@ is asked.  So the arguments that are judged are those that run, and callbacks se
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, get_type_hints
+from typing import TYPE_CHECKING, Any, TypeAlias, get_type_hints
 
 from langchain.tools import ToolRuntime
+from langchain.tools.tool_node import ToolCallRequest
 from langchain_core.runnables import RunnableConfig, ensure_config
 from langchain_core.tools import BaseTool, StructuredTool, Tool
 from langgraph.runtime import get_runtime
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from edictum.sync_call import SyncCall
 
     from edictum_langchain.adapter import LangChainAdapter
+
+WarnCallback: TypeAlias = Callable[[Any, list[Any]], Any]
 
 _MARK = "_edictum"
 _AINVOKE = (BaseTool.ainvoke, StructuredTool.ainvoke, Tool.ainvoke)
@@ -46,16 +49,15 @@ def is_governed(tool: BaseTool, adapter: LangChainAdapter) -> bool:
     return mark is not None and mark.adapter.guard is adapter.guard
 
 
-def governed(tool: BaseTool, adapter: LangChainAdapter, runtime: ToolRuntime[Any, Any] | None = None) -> BaseTool:
+def governed(tool: BaseTool, adapter: LangChainAdapter) -> BaseTool:
     """
-    Make a copy of a tool whose calls are decided.
+    Make a copy of a tool whose calls are decided wherever they are made.
 
     Args:
         tool: The tool; :func:`can_be_governed`.
         adapter: Decides.
-        runtime: Where the call is made, if that is known.
     """
-    governance = _Governance(tool, adapter, runtime)
+    governance = _Governance(tool, adapter)
 
     def run(tool_input: Any, *args: Any, **facts: Any) -> Any:
         return BaseTool.run(governance.for_call(facts), tool_input, *args, **facts)
@@ -63,14 +65,25 @@ def governed(tool: BaseTool, adapter: LangChainAdapter, runtime: ToolRuntime[Any
     async def arun(tool_input: Any, *args: Any, **facts: Any) -> Any:
         return await BaseTool.arun(governance.for_call(facts), tool_input, *args, **facts)
 
-    async def ainvoke(given: Any, config: RunnableConfig | None = None, **facts: Any) -> Any:
-        # Not by a thread that runs all of it, as tools without a coroutine do: a thread cannot be cancelled while
-        # somebody is asked.
-        return await BaseTool.ainvoke(copy, given, config, **facts)
-
     copy = governance.for_call({})
-    copy.__dict__.update({_MARK: governance, "run": run, "arun": arun, "ainvoke": ainvoke})
+    copy.__dict__.update(run=run, arun=arun)
     return copy
+
+
+def governed_for(
+    request: ToolCallRequest, tool: BaseTool, adapter: LangChainAdapter, warn: WarnCallback | None
+) -> BaseTool:
+    """
+    Make a copy of a tool for one request, which may run it several times.
+
+    Args:
+        request: The request.
+        tool: Its tool.
+        adapter: Decides.
+        warn: ``warn(result, violations)`` gives the result to show.
+    """
+    facts = {"config": request.runtime.config, "tool_call_id": request.tool_call["id"]}
+    return _Governance(tool, adapter, request.runtime, warn).for_call(facts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +94,8 @@ class _Governance:
 
     tool: BaseTool
     adapter: LangChainAdapter
-    runtime: ToolRuntime[Any, Any] | None
+    runtime: ToolRuntime[Any, Any] | None = None
+    warn: WarnCallback | None = None
 
     def for_call(self, facts: Mapping[str, Any]) -> BaseTool:
         """
@@ -98,20 +112,31 @@ class _Governance:
 
         def opened(args: tuple[Any, ...], given: Mapping[str, Any]) -> SyncCall:
             runtime = self.runtime or runtime_of(facts.get("config"), tool_call_id)
-            return adapter.open(tool.name, _judged(tool, args, given), runtime, tool_call_id)
+            return adapter.open(tool.name, _judged(tool, args, given), runtime, tool_call_id, self.warn)
 
-        # LangChain looks at the signature to see what the body wants to know.
-        @functools.wraps(tool._run)
+        @_like(tool._run)
         def body(*args: Any, **given: Any) -> Any:
             return through(opened(args, given), lambda: tool._run(*args, **given), shape)
 
-        @functools.wraps(tool._arun)
+        @_like(tool._arun)
         async def awaited(*args: Any, **given: Any) -> Any:
             return await through_awaited(opened(args, given), lambda: tool._arun(*args, **given), shape)
 
+        async def ainvoke(given: Any, config: RunnableConfig | None = None, **more: Any) -> Any:
+            # Not by a thread that runs all of it, as tools without a coroutine do: a thread cannot be cancelled while
+            # somebody is asked.
+            return await BaseTool.ainvoke(copy, given, config, **more)
+
         copy = tool.model_copy()
-        copy.__dict__.update(_run=body, _arun=awaited)
+        copy.__dict__.update({_MARK: self, "_run": body, "_arun": awaited, "ainvoke": ainvoke})
         return copy
+
+
+def _like(method: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """
+    Give a function the signature of a body, at which LangChain looks to see what the body wants to know.
+    """
+    return functools.partial(functools.update_wrapper, wrapped=method, assigned=("__annotations__",), updated=())
 
 
 def runtime_of(config: RunnableConfig | None, tool_call_id: str | None) -> ToolRuntime[Any, Any]:
@@ -138,6 +163,8 @@ def _judged(tool: BaseTool, args: tuple[Any, ...], given: Mapping[str, Any]) -> 
     """
     config = _config_parameter(type(tool))
     named = tool._filter_injected_args({name: value for name, value in given.items() if name != config})
+    if "callbacks" in given:  # LangChain takes this name for its own; a schema may have it all the same
+        named["callbacks"] = given["callbacks"]
     if args:  # tools with one argument that need not have a name
         named.update(zip(tool.args, args, strict=False))
     return {name: _plain(value) for name, value in named.items()}
