@@ -89,6 +89,26 @@ def test_delegated_work_is_decided_and_so_is_the_delegation(way: str) -> None:
         ("call_executed", "read_file", "helper"),
         ("call_executed", "delegate_work_to_coworker", "chief"),
     ]
+    outer = events_of(guard)[0].call_id
+    assert [event.parent_call_id for event in events_of(guard)] == [None, outer, outer, outer, None]
+
+
+@both_ways
+def test_calls_of_a_crew_inside_a_tool_name_the_call_that_they_are_part_of(way: str) -> None:
+    guard = guard_of(no_secrets())
+    adapter = CrewAIAdapter(guard)
+    given, net = under(adapter, way, reader([]))
+
+    def inside(path: str) -> str:
+        return str(crew_of(script_of("secret.txt", "b.txt"), *given).kickoff())
+
+    outer, _ = under(adapter, "wrapped", reader([], inside))
+    with net:
+        crew_of(script_of("a.txt"), *outer).kickoff()
+    found = events_of(guard)
+    assert found[0].parent_call_id is None
+    assert {event.parent_call_id for event in found[1:4]} == {found[0].call_id}
+    assert found[4].parent_call_id is None
 
 
 def test_delegation_can_be_forbidden() -> None:

@@ -19,7 +19,7 @@ from edictum.adapter import refusal_text
 from edictum.errors import EdictumDenied
 
 from edictum_crewai import _framework as framework
-from edictum_crewai._tools import GovernedTool, ProbeTool
+from edictum_crewai._tools import GovernedTool, ProbeTool, outer_call
 
 if TYPE_CHECKING:
     from edictum.sync_call import SyncCall
@@ -44,10 +44,11 @@ class Passage:
         call: The governed call; None if it was blocked.
         refusal: What the model is told about a blocked call.
         idle: Whether CrewAI will not run the tool.
+        outer: The id of the call during which this one is made.
         written: The arguments as they were judged, if other hooks can still change them.
     """
 
-    __slots__ = ("args", "before", "call", "idle", "net", "refusal", "written")
+    __slots__ = ("args", "before", "call", "idle", "net", "outer", "refusal", "written")
 
     def __init__(self, net: Net, context: ToolCallHookContext) -> None:
         self.net = net
@@ -56,6 +57,7 @@ class Passage:
         self.call: SyncCall | None = None
         self.refusal = UNCHECKED
         self.idle = False
+        self.outer = outer_call.get()
         self.written: str | None = None
 
 
@@ -117,6 +119,7 @@ class Net:
             passage.refusal = refusal_text(denied)
             return False
         passage.call = call
+        outer_call.set(call.call.call_id)
         return None
 
     def _after(self, context: ToolCallHookContext) -> str | None:
@@ -124,7 +127,7 @@ class Net:
         if passage is None:
             return self._undecided(context)
         if passage.call is None:
-            return None if self._adapter.observing else passage.refusal
+            return passage.refusal if framework.nothing_ran(context) else None
         text = context.tool_result
         shown = self._judged(passage, passage.call, context)
         return None if shown == text else str(shown)
@@ -137,9 +140,7 @@ class Net:
             logger.error("another hook changed the arguments of tool %r after they were checked", context.tool_name)
             call.fail_sync(RuntimeError(REWRITTEN))
             return text if self._adapter.observing else REWRITTEN
-        if framework.tool_raised(context):
-            return call.fail_sync(RuntimeError(text))
-        return call.finish_sync(text).result
+        return call.finish_sync(text, failed=framework.tool_raised(context)).result
 
     def _undecided(self, context: ToolCallHookContext) -> str | None:
         """
@@ -154,8 +155,13 @@ class Net:
     # --- calls on their way ---------------------------------------------------------------------
 
     def _enter(self, context: ToolCallHookContext) -> Passage:
+        passages = _passages.get()
+        # Those that CrewAI no longer works on were interrupted, or blocked by a release that does not report blocks.
+        for passage in reversed(passages):
+            if passage.before() is None and passage.call and passage.call.call.call_id == outer_call.get():
+                outer_call.set(passage.outer)
         passage = Passage(self, context)
-        _passages.set((*_alive(_passages.get()), passage))
+        _passages.set((*(known for known in passages if known.before() is not None), passage))
         return passage
 
     def _leave(self, context: ToolCallHookContext) -> Passage | None:
@@ -165,13 +171,7 @@ class Net:
         passages = _passages.get()
         for passage in reversed(passages):
             if passage.net is self and passage.args is context.tool_input:
-                _passages.set(_alive(tuple(other for other in passages if other is not passage)))
+                _passages.set(tuple(other for other in passages if other is not passage))
+                outer_call.set(passage.outer)
                 return passage
         return None
-
-
-def _alive(passages: tuple[Passage, ...]) -> tuple[Passage, ...]:
-    """
-    Those that CrewAI still works on; the others were interrupted, or blocked by a release that does not report blocks.
-    """
-    return tuple(passage for passage in passages if passage.before() is not None)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from crewai.tools.base_tool import BaseTool
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from edictum.sync_call import SyncCall
 
     from edictum_crewai.adapter import CrewAIAdapter
+
+# The id of the call that is under way in this context.
+outer_call: ContextVar[str | None] = ContextVar("edictum_crewai_outer_call", default=None)
 
 
 class GovernedTool(BaseTool):
@@ -46,6 +50,7 @@ class GovernedTool(BaseTool):
             call.begin_sync()
         except EdictumDenied as denied:
             return self._refused(denied)
+        outer = outer_call.set(call.call.call_id)
         try:
             run = self._inner._run if is_plain(self._inner, "run") else self._inner.run
             result = run(**kwargs)
@@ -58,10 +63,12 @@ class GovernedTool(BaseTool):
         except BaseException as error:
             call.fail_sync(error)
             raise
+        finally:
+            outer_call.reset(outer)
         if asyncio.iscoroutine(result):
             return self._finished(call, result)
         if is_failure(result):
-            return _shown_failure(result, str(call.fail_sync(_Declared(result.as_agent_message()))))
+            return _shown_failure(result, call.finish_sync(result.as_agent_message(), failed=True).result)
         return _shown(result, call.finish_sync(result).result)
 
     async def _arun(self, *args: Any, **kwargs: Any) -> Any:
@@ -75,6 +82,7 @@ class GovernedTool(BaseTool):
         return await self._finished(call, run(**kwargs))
 
     async def _finished(self, call: SyncCall, running: Coroutine[Any, Any, Any]) -> Any:
+        outer = outer_call.set(call.call.call_id)
         try:
             result = await running
         except Exception as error:
@@ -85,8 +93,10 @@ class GovernedTool(BaseTool):
         except BaseException as error:
             await call.fail(error)
             raise
+        finally:
+            outer_call.reset(outer)
         if is_failure(result):
-            return _shown_failure(result, str(await call.fail(_Declared(result.as_agent_message()))))
+            return _shown_failure(result, (await call.finish(result.as_agent_message(), failed=True)).result)
         return _shown(result, (await call.finish(result)).result)
 
     def _named(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -153,10 +163,6 @@ class TextOfGuard(str):
     __slots__ = ()
 
 
-class _Declared(Exception):  # noqa: N818  not an error of ours: the text of a tool that says it failed
-    pass
-
-
 def never_cached(_args: Any = None, _result: Any = None) -> bool:
     """
     Keep results out of CrewAI's cache: a call answered from there would never be decided about.
@@ -168,5 +174,5 @@ def _shown(result: Any, shown: Any) -> Any:
     return TextOfGuard(shown) if isinstance(shown, str) and not isinstance(result, str) else shown
 
 
-def _shown_failure(declared: Any, text: str) -> Any:
-    return declared if text == declared.as_agent_message() else failure(text, declared)
+def _shown_failure(declared: Any, shown: Any) -> Any:
+    return declared if shown == declared.as_agent_message() else failure(str(shown), declared)

@@ -21,7 +21,7 @@ from edictum.errors import EdictumConfigError, SelfTestError
 
 from edictum_crewai import _framework as framework
 from edictum_crewai._net import Net
-from edictum_crewai._tools import GovernedTool, ProbeTool
+from edictum_crewai._tools import GovernedTool, ProbeTool, outer_call
 
 if TYPE_CHECKING:
     from edictum.sync_call import SyncCall
@@ -182,7 +182,8 @@ class CrewAIAdapter(Adapter):
         return self._call(name, args, context)
 
     def _call(self, name: str, args: Mapping[str, Any], context: ToolCallHookContext | None) -> SyncCall:
-        return self.call(name, args, context=context, **framework.described(context))
+        facts = framework.described(context)
+        return self.call(name, args, context=context, parent_call_id=outer_call.get(), **facts)
 
 
 class Registration:
