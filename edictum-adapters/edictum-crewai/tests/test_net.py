@@ -4,6 +4,7 @@ The net: who is in it, for how long, what it knows of a call, and what others ca
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -421,6 +422,13 @@ def test_self_test_leaves_nothing_and_prints_nothing(capfd: pytest.CaptureFixtur
     assert actions(guard) == []
     assert hooks() == ([], [])
     assert capfd.readouterr().out == ""
+
+
+def test_self_test_works_inside_a_running_event_loop() -> None:
+    async def main() -> None:
+        CrewAIAdapter(guard_of()).self_test()
+
+    asyncio.run(main())
 
 
 def test_self_test_does_not_disturb_crews_that_run_meanwhile() -> None:

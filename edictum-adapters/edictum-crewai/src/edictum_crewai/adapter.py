@@ -8,8 +8,9 @@ import copy
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -24,6 +25,7 @@ from edictum_crewai._net import Net
 from edictum_crewai._tools import GovernedTool, ProbeTool, outer_call
 
 if TYPE_CHECKING:
+    from edictum.guard import Edictum
     from edictum.sync_call import SyncCall
 
 # The call that the hooks saw last in this context.  A weak reference, because it is CrewAI's and ends with the call.
@@ -40,10 +42,14 @@ class CrewAIAdapter(Adapter):
 
     Resolvers are given CrewAI's ``ToolCallHookContext``, with ``agent``, ``task`` and ``crew``; None for a wrapped tool
     that is called without the net.
+
+    Args:
+        guard: Decides.
+        **options: Those of :class:`edictum.Adapter`.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(self, guard: Edictum, **options: Any) -> None:
+        super().__init__(guard, **options)
         self._net = Net(self)
         self._handles: set[Registration] = set()
         self._lock = threading.Lock()
@@ -147,7 +153,9 @@ class CrewAIAdapter(Adapter):
         llm = ScriptedLLM.of([use(tool_name)], "done")
         with framework.no_panels(), spread:
             tools: list[BaseTool] = [probe] if self._probes_net else self.wrap_tools([probe])
-            Agent(role="self-test", goal="none", backstory="none", llm=llm, tools=tools).kickoff("Begin.")
+            agent = Agent(role="self-test", goal="none", backstory="none", llm=llm, tools=tools)
+            with ThreadPoolExecutor(1) as pool:  # CrewAI refuses a thread with a running event loop
+                pool.submit(copy_context().run, agent.kickoff, "Begin.").result()
         return "\n".join(llm.results())
 
     # --- for the tools and the net --------------------------------------------------------------
