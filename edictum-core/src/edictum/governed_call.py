@@ -116,7 +116,7 @@ class RunResult:
 
 class GovernedCall:
     """
-    One call: :meth:`begin`, then exactly one of :meth:`finish`, :meth:`fail` and :meth:`abandon`.
+    One call: :meth:`begin`, then exactly one of :meth:`finish`, :meth:`fail`, :meth:`reuse` and :meth:`abandon`.
 
     Made by :meth:`Edictum.govern`.  Not tied to an event loop: the steps may run on different ones.
 
@@ -186,7 +186,7 @@ class GovernedCall:
     @property
     def outcome(self) -> RunResult:
         """
-        The outcome; available after :meth:`finish` and :meth:`fail`.
+        The outcome; available after :meth:`finish`, :meth:`fail` and :meth:`reuse`.
         """
         post = self._post
         return RunResult(
@@ -295,6 +295,24 @@ class GovernedCall:
         if step is not None:
             await _walk(steps, step)
         return EdictumToolError(self._shown)
+
+    async def reuse(self, result: Any) -> RunResult:
+        """
+        Judge a result that was there before, in a cache for example: the tool does not run for this call.
+
+        Its place under the limits is given back, and the decision log has no outcome of it.
+
+        Returns:
+            The outcome; its result is what the agent may see.
+
+        Raises:
+            RuntimeError: The call was not allowed, or has ended before.
+        """
+        steps = self._way_past_tool(result)
+        step = next(steps, None)
+        if step is not None:
+            await _walk(steps, step)
+        return self.outcome
 
     async def abandon(self) -> None:
         """
@@ -657,7 +675,7 @@ class GovernedCall:
         now = guard._monotonic()
         duration = 0 if now is None or self._started is None else round((now - self._started) * 1000)
         success = error is None and not failed and guard._succeeded(self._tool_name, value)
-        post: Any = plan.reviewed
+        post = plan.reviewed
         recorded: list[dict[str, Any]] = []
         interrupted = error is not None and not isinstance(error, Exception)
         try:
@@ -666,11 +684,7 @@ class GovernedCall:
                 value, post = "cancelled", PostDecision(tool_success=False)
             elif plan.post or plan.post_candidates or not success:
                 value = value if error is None else _text(error)
-                reviews = review(plan, self.call, value, success, guard.redaction.redact_whole)
-                post = next(reviews)
-                while type(post) is Question:
-                    post = reviews.send((yield answer(post.subject, self.call, self._session, value)))
-                next(reviews, None)
+                post = yield from self._review(value, success)
             if plan.after and not interrupted:
                 yield after_hooks(plan, self.call, value)
             if self._workflow is not None and success:
@@ -697,12 +711,34 @@ class GovernedCall:
             yield ended
         if recorded and self._workflow is not None:
             yield self._workflow.close(recorded)
+        self._conclude(shown, success, post)
+
+    def _review(self, value: Any, success: bool) -> Generator[Awaitable[Any], Any, PostDecision]:
+        """
+        Ask the post rules about a result.
+        """
+        reviews = review(self._plan, self.call, value, success, self._guard.redaction.redact_whole)
+        post: Any = next(reviews)
+        while type(post) is Question:
+            post = reviews.send((yield answer(post.subject, self.call, self._session, value)))
+        next(reviews, None)
+        found: PostDecision = post
+        return found
+
+    def _conclude(self, shown: Any, success: bool, post: PostDecision) -> None:
         violations: Sequence[Finding] = ()
         if not post.postconditions_passed:
             violations = build_findings(post)
             found = PostCallResult(shown, False, list(violations), post.output_suppressed)
-            shown = guard._tell_violations(found, getattr(self, "on_postcondition_warn", None))
+            shown = self._guard._tell_violations(found, getattr(self, "on_postcondition_warn", None))
         self._success, self._post, self._violations, self._shown = success, post, violations, shown
+
+    def _way_past_tool(self, value: Any) -> Steps:
+        yield from self._way_out()
+        success = self._guard._succeeded(self._tool_name, value)
+        post = yield from self._review(value, success)
+        shown = value if post.redacted_response is None else post.redacted_response
+        self._conclude(shown, success, post)
 
     def _way_out(self) -> Steps:
         if self._stage != "allowed":

@@ -60,6 +60,13 @@ class SyncCall(GovernedCall):
         _walk_sync(self._way_back(None, error))
         return EdictumToolError(self._shown)
 
+    def reuse_sync(self, result: Any) -> RunResult:
+        """
+        See :meth:`GovernedCall.reuse`.
+        """
+        _walk_sync(self._way_past_tool(result))
+        return self.outcome
+
     def abandon_sync(self) -> None:
         """
         See :meth:`GovernedCall.abandon`.
