@@ -482,6 +482,12 @@ class HoldsUpTheLoop(TinyAdapter):
         return call.finish_sync(await tool(**event.args)).result
 
 
+@caught_by("arguments_that_change_while_somebody_is_asked_do_not_run")
+class JudgesACopy(TinyAdapter):
+    def call(self, tool_name: str, args: Any, **facts: Any) -> Any:
+        return super().call(tool_name, dict(args), **facts)
+
+
 LATER: list[Any] = []
 
 

@@ -51,9 +51,9 @@ class TinyAgent:
         return None
 
     def event(self, call: ModelCall) -> Event:
-        assert isinstance(call.args, Mapping)
+        assert isinstance(call.args, dict)
         rewrite = self.run_facts.rewrite
-        args = dict(call.args) if rewrite is None else rewrite(call.args)
+        args = call.args if rewrite is None else rewrite(call.args)
         return Event(call.tool, args, call.id, self.context)
 
     def run(self) -> None:

@@ -192,9 +192,11 @@ def test_resolvers_see_context_store_and_configuration(entry: str, wrapped: bool
     from langgraph.store.memory import InMemoryStore
 
     seen: list[Any] = []
+    turns: list[int] = []
 
     def resolve(tool_name: str, args: Any, context: Any) -> Principal:
         seen.append((tool_name, dict(args), context.config["configurable"]["thread_id"], type(context.store)))
+        turns.append(len(context.state.get("messages", ())))
         return Principal(user_id=context.context["user"])
 
     guard = guard_of()
@@ -205,4 +207,5 @@ def test_resolvers_see_context_store_and_configuration(entry: str, wrapped: bool
     agent = agent_of(Model([call(1, "read", path="a")]), tools, *chain, context_schema=dict, store=InMemoryStore())
     start(agent, entry, thread="thread-3", context={"user": "ann"})
     assert seen == [("read", {"path": "a"}, "thread-3", InMemoryStore)]
+    assert turns == [0 if wrapped else 2]  # LangGraph shows the state to middleware only
     assert {event.session_id for event in events_of(guard)} == {"of-ann"}

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import pytest
 from agents import SECRET, Model, actions, agent_of, both_entries, call, events_of, guard_of, rule, start
 from edictum import EdictumConfigError
+from edictum.testing import AutoApprovalBackend
 from edictum_langchain import EdictumMiddleware, LangChainAdapter
 from langchain.agents.middleware import AgentMiddleware, ToolRetryMiddleware
 from langchain.tools import InjectedState, InjectedToolCallId, ToolRuntime, tool
@@ -131,6 +132,25 @@ def test_tool_with_a_json_schema_is_judged() -> None:
     model = Model([call(1, "read", path="secret")], [call(2, "read", path="a")])
     start(agent_of(model, [read], guard_of(NO_SECRETS)))
     assert [message.status for message in model.results] == ["error", "success"]
+
+
+@both_entries
+def test_arguments_that_change_while_somebody_is_asked_do_not_run(entry: str) -> None:
+    ran: list[Any] = []
+    schema = {"title": "read", "type": "object", "properties": {"paths": {"type": "array"}}}
+    read = StructuredTool.from_function(
+        lambda **given: ran.append(given), name="read", description="Read.", args_schema=schema
+    )
+    asked = call(1, "read", paths=["a"])
+
+    async def meanwhile() -> None:
+        asked["args"]["paths"].append("secret")
+
+    model = Model([asked])
+    guard = guard_of(rule("ask"), approval_backend=AutoApprovalBackend("approved", meanwhile=meanwhile))
+    start(agent_of(model, [read], guard), entry)
+    assert ran == []
+    assert events_of(guard)[-1].decision_source == "args_changed"
 
 
 # --- what becomes of results -------------------------------------------------------------------------

@@ -31,7 +31,7 @@ from edictum.engine.outcome import PostDecision, PreDecision, Question
 from edictum.engine.review import review
 from edictum.errors import EdictumDenied, EdictumToolError
 from edictum.findings import Finding, PostCallResult, build_findings
-from edictum.pipeline import after_hooks, answer, settled
+from edictum.pipeline import after_hooks, answer, drive, settled
 from edictum.refusal import (
     Refusal,
     by_changed_args,
@@ -371,11 +371,12 @@ class GovernedCall:
             raise by_storage(error) from error
         log.attempts = counts[0]
         log.executions = counts[1]
-        decisions = decide(plan, call, counts)
-        decision: Any = next(decisions)
-        while type(decision) is Question:
-            decision = decisions.send((yield answer(decision.subject, call, session, None)))
-        next(decisions, None)  # to its end: dropping a generator halfway costs as much as the decision
+        decision: Any = decide(plan, call, counts)
+        if type(decision) is not PreDecision:
+            steps, decision = decision, next(decision)
+            while type(decision) is Question:
+                decision = steps.send((yield answer(decision.subject, call, session, None)))
+            next(steps, None)  # to its end: dropping a generator halfway costs as much as the decision
         self.decision = decision
         asked = False
         if decision is not plan.passed or plan.candidates:
@@ -519,10 +520,9 @@ class GovernedCall:
         except Exception as error:
             raise by_storage(error) from error
         # Attempts that others made meanwhile are not this call's.
-        decisions = decide(self._plan, call, (self._log.attempts, *counts[1:]), recheck=True)
-        again: Any = next(decisions)
-        while type(again) is Question:
-            again = decisions.send(await answer(again.subject, call, self._session, None))
+        again: Any = decide(self._plan, call, (self._log.attempts, *counts[1:]), recheck=True)
+        if type(again) is not PreDecision:
+            again = await drive(again, next(again), call, self._session)
         if again.action != "allow":
             raise by_decision(again)
         if self._workflow is not None:

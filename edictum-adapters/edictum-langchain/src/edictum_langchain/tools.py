@@ -187,10 +187,15 @@ def _config_parameter(kind: type[BaseTool]) -> str | None:
 
 
 def _plain(value: Any) -> Any:
+    """
+    A value with models as their fields; one without models as it is, so that the guard notices when it is changed.
+    """
     if isinstance(value, BaseModel):
         return value.model_dump()
     if isinstance(value, list):
-        return [_plain(item) for item in value]
+        items = [_plain(item) for item in value]
+        return items if any(new is not old for new, old in zip(items, value, strict=True)) else value
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
+        fields = {key: _plain(item) for key, item in value.items()}
+        return fields if any(fields[key] is not item for key, item in value.items()) else value
     return value

@@ -30,7 +30,7 @@ from edictum.testing.suites.adapter_driving import (
     run_of,
     send,
 )
-from edictum.testing.suites.agent_run import Desk, Entry, LoopBoundStore, Tool
+from edictum.testing.suites.agent_run import Desk, Entry, LoopBoundStore, ModelCall, Tool
 from edictum.testing.suites.suite import check, same
 
 PARALLEL = 4
@@ -131,6 +131,23 @@ class AdapterSuite(AdapterCallTests):
             same([], outcome.executed, f"the calls that ran after the answer {answer!r}")
             check("May it send?" in outcome.said("call_1"), f"the model reads about the answer {answer!r}")
             same(["call_approval_requested", f"call_approval_{answer}"], outcome.actions, "the decision log")
+
+    @per_entry()
+    def test_arguments_that_change_while_somebody_is_asked_do_not_run(self, entry: Entry) -> None:
+        """
+        The model's message is the framework's, and others may write to it; what was approved runs, or nothing.
+        """
+        args = {"path": "letter.txt"}
+
+        async def meanwhile() -> None:
+            args["path"] = "other.txt"
+
+        run = run_of([ModelCall("call_1", "send", args)], tools=(Tool("send"),))
+        desk = AutoApprovalBackend("approved", meanwhile=meanwhile)
+        outcome = self.run_with(entry, guard_of(ask_first(), approval_backend=desk), run)
+        same(1, len(desk.requests), "the requests for approval")
+        ran = [args["path"] for _, args in outcome.executed]
+        check(ran in ([], ["letter.txt"]), f"letter.txt was approved, and {ran} ran")
 
     @per_entry()
     def test_other_calls_go_on_while_one_waits_for_approval(self, entry: Entry) -> None:

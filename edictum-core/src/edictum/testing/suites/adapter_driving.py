@@ -91,7 +91,7 @@ class AdapterDriving(WholeSuite):
 
     def _entries(self, kind: str) -> Iterator[Entry]:
         for entry in self.entries:
-            if kind == "any" or (kind == "asynchronous") is entry.asynchronous:
+            if kind == "any" or entry.asynchronous:
                 yield entry
 
     # --- running --------------------------------------------------------------------------------
@@ -140,7 +140,7 @@ class AdapterDriving(WholeSuite):
         return max(1, int(self.patience / 3))
 
 
-Kind = Literal["any", "synchronous", "asynchronous"]
+Kind = Literal["any", "asynchronous"]
 
 
 def per_entry(kind: Kind = "any") -> Callable[[Callable[[S, Entry], None]], Callable[[S, Entry], None]]:
