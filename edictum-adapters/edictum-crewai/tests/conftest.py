@@ -4,8 +4,10 @@ CrewAI without a network: what it would report to others is off, and a connectio
 
 from __future__ import annotations
 
+import atexit
 import gc
 import os
+import shutil
 import socket
 import tempfile
 from collections.abc import Iterator
@@ -26,6 +28,7 @@ from crewai.events.event_bus import crewai_event_bus
 from crewai.hooks import get_after_tool_call_hooks, get_before_tool_call_hooks
 from edictum_crewai._net import _passages
 
+atexit.register(shutil.rmtree, os.environ["CREWAI_STORAGE_DIR"], ignore_errors=True)
 _connect = socket.socket.connect
 
 

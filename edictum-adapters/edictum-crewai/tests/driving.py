@@ -62,10 +62,11 @@ class PlayingLLM(ScriptedLLM):
         batch = self._waiting if self._native else self._waiting[:1]
         self._waiting = self._waiting[len(batch) :]
         self._asked += [call.id for call in batch]
-        uses = [
-            use_raw(call.tool, call.args if isinstance(call.args, str) else json.dumps(call.args), call.id)
-            for call in batch
-        ]
+        uses = []
+        for call in batch:
+            uses.append(use_raw(call.tool, call.args if isinstance(call.args, str) else json.dumps(call.args), call.id))
+            if self._native and not isinstance(call.args, str):
+                uses[-1]["function"]["arguments"] = call.args  # the object itself, as some models give it
         self._script[:] = [uses or FINAL_ANSWER]
         return super().call(messages, *args, **options)
 

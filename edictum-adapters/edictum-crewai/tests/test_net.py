@@ -26,6 +26,7 @@ from crews import (
     SECRET,
     actions,
     agent_of,
+    ask,
     both_paths,
     both_ways,
     crew_of,
@@ -44,6 +45,7 @@ from crews import (
     under,
 )
 from edictum import Principal, SelfTestError
+from edictum.testing import AutoApprovalBackend
 from edictum_crewai import CrewAIAdapter
 from edictum_crewai._framework import MODERN_HOOKS
 from edictum_crewai._net import REWRITTEN, WITHHELD
@@ -352,6 +354,48 @@ def test_hook_behind_the_net_that_changes_nothing_does_no_harm(other_hooks: Call
     assert seen == ["read_file"]
     assert llm.results() == ["text of a.txt"]
     assert actions(guard) == ["call_allowed", "call_executed"]
+
+
+@pytest.mark.parametrize("lines", [5, "5"], ids=["as they are", "converted"])
+def test_arguments_that_change_while_somebody_is_asked_do_not_run(lines: object) -> None:
+    from crewai.tools import tool
+
+    ran: list[str] = []
+    args = {"path": "a.txt", "lines": lines}
+
+    @tool("read_file")
+    def read_file(path: str, lines: int) -> str:
+        """
+        Read a file.
+        """
+        ran.append(path)
+        return "text"
+
+    async def meanwhile() -> None:
+        args["path"] = "other.txt"
+
+    desk = AutoApprovalBackend("approved", meanwhile=meanwhile)
+    asked = use("read_file")
+    asked["function"]["arguments"] = args
+    llm = ScriptedLLM.of([asked])
+    play(CrewAIAdapter(guard_of(ask(), approval_backend=desk)), "net", llm, read_file)
+    assert len(desk.requests) == 1
+    assert ran == []
+    assert "changed" in llm.results()[0]
+
+
+@both_paths
+def test_call_that_another_hook_blocks_is_no_parent_of_later_calls(
+    native: bool, other_hooks: Callable[..., None]
+) -> None:
+    guard = guard_of()
+    adapter = CrewAIAdapter(guard)
+    with adapter.register():
+        other_hooks(before=lambda context: False)
+        crew_of(script_of("a.txt", native=native), reader([])).kickoff()
+    (tool,) = adapter.wrap_tools([reader([])])
+    tool.run(path="b.txt")
+    assert [event.parent_call_id for event in events_of(guard)] == [None, None, None]
 
 
 @both_paths

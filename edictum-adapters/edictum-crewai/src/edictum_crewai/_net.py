@@ -19,7 +19,7 @@ from edictum.adapter import refusal_text
 from edictum.errors import EdictumDenied
 
 from edictum_crewai import _framework as framework
-from edictum_crewai._tools import GovernedTool, ProbeTool, outer_call
+from edictum_crewai._tools import GovernedTool, ProbeTool, UnderWay, innermost, under_way
 
 if TYPE_CHECKING:
     from edictum.sync_call import SyncCall
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 UNCHECKED = "The call could not be checked, so it is blocked. Report this to the user."
+CHANGED = "The arguments changed while the call was checked, so it is blocked. Make it again, as it is meant to run."
 WITHHELD = "[OUTPUT SUPPRESSED]"
 REWRITTEN = "The arguments changed after the call was checked, so its result is withheld. Report this to the user."
 
@@ -44,7 +45,7 @@ class Passage:
         call: The governed call; None if it was blocked.
         refusal: What the model is told about a blocked call.
         idle: Whether CrewAI will not run the tool.
-        outer: The id of the call during which this one is made.
+        outer: The call during which this one is made.
         written: The arguments as they were judged, if other hooks can still change them.
     """
 
@@ -57,7 +58,7 @@ class Passage:
         self.call: SyncCall | None = None
         self.refusal = UNCHECKED
         self.idle = False
-        self.outer = outer_call.get()
+        self.outer = innermost()
         self.written: str | None = None
 
 
@@ -110,16 +111,23 @@ class Net:
         passage = self._enter(context)
         args = framework.arguments(context)
         passage.idle = cached or args is None or framework.uses_are_spent(context)
-        if framework.hooks_behind(self.before):
-            passage.written = repr(context.tool_input)
-        call = self._adapter.call_in(context, context.tool_input if args is None else args)
+        written = repr(context.tool_input)
+        # The very object where it says the same: then the guard sees when somebody writes to it.
+        judged = context.tool_input if args is None or repr(args) == written else args
+        call = self._adapter.call_in(context, judged)
         try:
             call.begin_sync()
         except EdictumDenied as denied:
             passage.refusal = refusal_text(denied)
             return False
+        if written != repr(context.tool_input):
+            call.abandon_sync()
+            passage.refusal = CHANGED
+            return False
+        if framework.hooks_behind(self.before):
+            passage.written = written
         passage.call = call
-        outer_call.set(call.call.call_id)
+        under_way.set(UnderWay(call.call.call_id, passage.outer, passage.before))
         return None
 
     def _after(self, context: ToolCallHookContext) -> str | None:
@@ -155,13 +163,9 @@ class Net:
     # --- calls on their way ---------------------------------------------------------------------
 
     def _enter(self, context: ToolCallHookContext) -> Passage:
-        passages = _passages.get()
-        # Those that CrewAI no longer works on were interrupted, or blocked by a release that does not report blocks.
-        for passage in reversed(passages):
-            if passage.before() is None and passage.call and passage.call.call.call_id == outer_call.get():
-                outer_call.set(passage.outer)
         passage = Passage(self, context)
-        _passages.set((*(known for known in passages if known.before() is not None), passage))
+        # Those that CrewAI no longer works on were interrupted, or blocked by a release that does not report blocks.
+        _passages.set((*(known for known in _passages.get() if known.before() is not None), passage))
         return passage
 
     def _leave(self, context: ToolCallHookContext) -> Passage | None:
@@ -172,6 +176,6 @@ class Net:
         for passage in reversed(passages):
             if passage.net is self and passage.args is context.tool_input:
                 _passages.set(tuple(other for other in passages if other is not passage))
-                outer_call.set(passage.outer)
+                under_way.set(passage.outer)
                 return passage
         return None

@@ -7,9 +7,10 @@ Whoever calls, natively, by text, directly or through a copy of the tool, ends u
 from __future__ import annotations
 
 import asyncio
+import weakref
 from collections.abc import Callable, Coroutine
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from crewai.tools.base_tool import BaseTool
 from crewai.tools.structured_tool import CrewStructuredTool
@@ -24,8 +25,33 @@ if TYPE_CHECKING:
 
     from edictum_crewai.adapter import CrewAIAdapter
 
-# The id of the call that is under way in this context.
-outer_call: ContextVar[str | None] = ContextVar("edictum_crewai_outer_call", default=None)
+
+class UnderWay(NamedTuple):
+    """
+    A call that is under way in a context.
+
+    Attributes:
+        call_id: Its id.
+        outer: The call during which it is made.
+        lease: Dead when it has ended without a word.
+    """
+
+    call_id: str
+    outer: UnderWay | None
+    lease: weakref.ref[Any] | None = None
+
+
+under_way: ContextVar[UnderWay | None] = ContextVar("edictum_crewai_under_way", default=None)
+
+
+def innermost() -> UnderWay | None:
+    """
+    The call that is under way here.
+    """
+    found = under_way.get()
+    while found is not None and found.lease is not None and found.lease() is None:
+        found = found.outer
+    return found
 
 
 class GovernedTool(BaseTool):
@@ -50,7 +76,7 @@ class GovernedTool(BaseTool):
             call.begin_sync()
         except EdictumDenied as denied:
             return self._refused(denied)
-        outer = outer_call.set(call.call.call_id)
+        outer = under_way.set(UnderWay(call.call.call_id, innermost()))
         try:
             run = self._inner._run if is_plain(self._inner, "run") else self._inner.run
             result = run(**kwargs)
@@ -64,7 +90,7 @@ class GovernedTool(BaseTool):
             call.fail_sync(error)
             raise
         finally:
-            outer_call.reset(outer)
+            under_way.reset(outer)
         if asyncio.iscoroutine(result):
             return self._finished(call, result)
         if is_failure(result):
@@ -82,7 +108,7 @@ class GovernedTool(BaseTool):
         return await self._finished(call, run(**kwargs))
 
     async def _finished(self, call: SyncCall, running: Coroutine[Any, Any, Any]) -> Any:
-        outer = outer_call.set(call.call.call_id)
+        outer = under_way.set(UnderWay(call.call.call_id, innermost()))
         try:
             result = await running
         except Exception as error:
@@ -94,7 +120,7 @@ class GovernedTool(BaseTool):
             await call.fail(error)
             raise
         finally:
-            outer_call.reset(outer)
+            under_way.reset(outer)
         if is_failure(result):
             return _shown_failure(result, (await call.finish(result.as_agent_message(), failed=True)).result)
         return _shown(result, (await call.finish(result)).result)

@@ -22,7 +22,7 @@ from edictum.errors import EdictumConfigError, SelfTestError
 
 from edictum_crewai import _framework as framework
 from edictum_crewai._net import Net
-from edictum_crewai._tools import GovernedTool, ProbeTool, outer_call
+from edictum_crewai._tools import GovernedTool, ProbeTool, innermost
 
 if TYPE_CHECKING:
     from edictum.guard import Edictum
@@ -190,8 +190,9 @@ class CrewAIAdapter(Adapter):
         return self._call(name, args, context)
 
     def _call(self, name: str, args: Mapping[str, Any], context: ToolCallHookContext | None) -> SyncCall:
-        facts = framework.described(context)
-        return self.call(name, args, context=context, parent_call_id=outer_call.get(), **facts)
+        outer = innermost()
+        parent = None if outer is None else outer.call_id
+        return self.call(name, args, context=context, parent_call_id=parent, **framework.described(context))
 
 
 class Registration:
