@@ -85,9 +85,9 @@ class Worker:
     A measuring process; speaks one JSON line each way per command.
     """
 
-    def __init__(self, python: str, *options: str) -> None:
+    def __init__(self, python: str, *options: str, script: Path = WORKER) -> None:
         self._process = subprocess.Popen(
-            [python, str(WORKER), *options], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [python, str(script), *options], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         self.about = self._answer()
 

@@ -77,7 +77,9 @@ class Asked:
         self.answers = answers
         self.names: list[str] = []
 
-    def drive(self, steps: Iterator[Any]) -> Any:
+    def drive(self, steps: Iterator[Any] | PreDecision) -> Any:
+        if isinstance(steps, PreDecision):
+            return steps
         step = next(steps)
         while isinstance(step, Question):
             subject = step.subject

@@ -349,6 +349,17 @@ def test_replay_counts_the_first_decision_about_a_call(folder: Path, capsys: pyt
     assert found["skipped"] == {"call_approval_granted": 1, "call_allowed": 1, "call_executed": 1}
 
 
+def test_replay_counts_calls_that_share_an_id_where_it_is_theirs_only_in_a_session(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    again = [
+        event("call_allowed", call_id="call_1", session_id="s1"),
+        event("call_executed", call_id="call_1", session_id="s1"),
+    ]
+    log(*again, *again, event("call_allowed", call_id="call_1", session_id="s2"))
+    assert counts(replay(capsys))[0] == 3
+
+
 def test_replay_would_be_decisions_of_calls_side_by_side(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """
     Only a real decision that follows says that a single rule observed; calls can be mixed, and the log can end.

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -492,6 +493,10 @@ def test_signal_ends_in_a_block(number: signal.Signals, home: Path, project: Pat
         process.stdin.close()
         with pipe.open("wb"):  # opened when the check has opened the other end
             process.send_signal(number)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(2)
+            if process.poll() is None:  # it came just before read() began, where Python notices none
+                process.send_signal(number)
             out, err = process.stdout.read(), process.stderr.read()  # type: ignore[union-attr]
             process.wait(TIMEOUT)
     assert reaction("claude-code", Answer(process.returncode, out.decode(), err.decode())) == "refuses"

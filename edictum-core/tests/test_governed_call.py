@@ -103,6 +103,11 @@ async def abandoned(call: GovernedCall) -> None:
     await call.abandon()
 
 
+async def reused(call: GovernedCall) -> None:
+    await call.begin()
+    await call.reuse("done")
+
+
 async def untouched(call: GovernedCall) -> None:
     pass
 
@@ -111,11 +116,12 @@ STEPS: dict[str, Callable[[GovernedCall], Any]] = {
     "begin": lambda call: call.begin(),
     "finish": lambda call: call.finish("done"),
     "fail": lambda call: call.fail(OSError()),
+    "reuse": lambda call: call.reuse("done"),
     "abandon": lambda call: call.abandon(),
 }
 MISUSE = [
     (before, step)
-    for before in (untouched, begun, blocked, finished, failed, abandoned)
+    for before in (untouched, begun, blocked, finished, failed, reused, abandoned)
     for step in STEPS
     if (before, step) != (untouched, "begin") and not (before is begun and step != "begin")
 ]
@@ -133,6 +139,30 @@ def test_governed_call_step_out_of_turn_raises_and_changes_nothing(before: Any, 
         assert (actions(guard), await guard.session("s1").counters()) == (logged, counted)
 
     asyncio.run(main())
+
+
+def test_governed_call_with_a_reused_result_is_judged_but_not_counted_or_logged_as_run() -> None:
+    async def main() -> None:
+        guard = guard_of(post(action="redact"), limits=OperationLimits(max_tool_calls=1))
+        for _ in range(3):
+            call = guard.govern("read", {}, session_id="s1")
+            await call.begin()
+            outcome = await call.reuse("it is hunter2")
+            assert "hunter2" not in outcome.result
+            assert [finding.rule_id for finding in outcome.violations] == ["bad-output"]
+        assert actions(guard) == ["call_allowed"] * 3
+        assert await guard.session("s1").counters() == {"attempts": 3, "execs": 0}
+
+    asyncio.run(main())
+
+
+def test_governed_call_with_a_reused_result_and_nothing_to_find_leaves_it_alone() -> None:
+    call = guard_of().govern("read", {})
+    call.begin_sync()
+    result = {"a": [1]}
+    outcome = call.reuse_sync(result)
+    assert outcome.result is result
+    assert (outcome.tool_success, outcome.violations) == (True, ())
 
 
 def test_governed_call_abandoned_gives_its_place_back() -> None:

@@ -8,7 +8,7 @@ import asyncio
 import types
 from collections import UserDict, namedtuple
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import pytest
 from call_strategies import post, ruleset
@@ -90,6 +90,32 @@ def test_mask_result_keeps_the_type_and_masks_each_text(value: Any, expected: An
 def test_mask_result_with_nothing_to_mask_is_the_same_object(value: Any) -> None:
     assert masked(value, SSN) is value
     assert masked(value) is value
+
+
+class Model:
+    """
+    What pydantic models have in common, which edictum does not import.
+    """
+
+    model_fields: ClassVar[dict[str, Any]] = {"text": None, "tags": None}
+
+    def __init__(self, text: str, tags: list[str], **extra: Any) -> None:
+        self.text, self.tags, self.model_extra = text, tags, extra
+        vars(self).update(extra)
+
+    def model_copy(self, *, update: dict[str, Any]) -> Model:
+        return type(self)(**{"text": self.text, "tags": self.tags, **self.model_extra, **update})
+
+
+def test_mask_result_of_a_pydantic_model_masks_each_field() -> None:
+    model = Model("plain", [f"of {ONE}"], note=TWO)
+    found = masked({"model": model}, SSN)["model"]
+    assert type(found) is Model
+    assert (found.text, found.tags, found.note) == ("plain", [f"of {GONE}"], GONE)
+    assert model.tags == [f"of {ONE}"]
+    clean = Model("plain", [])
+    assert masked(clean, SSN) is clean
+    assert masked(Model, SSN) is Model
 
 
 def test_mask_result_leaves_the_original_as_it_is() -> None:

@@ -94,6 +94,21 @@ def test_memory_never_forgets_a_session_with_a_running_call(mode: Any) -> None:
     assert asyncio.run(main()) == ("1", None)
 
 
+def test_memory_attempt_that_is_given_back_leaves_the_session_of_a_running_call() -> None:
+    backend = MemoryBackend(max_sessions=1)
+    guard = Edictum(backend=backend)
+
+    async def main() -> str | None:
+        await guard.govern("read", {}, session_id="long").begin()
+        attempt = [("s:long:attempts", 1.0, None)]
+        await backend.reserve(attempt)
+        await backend.release(attempt)
+        await guard.run("read", {}, lambda: 1, session_id="other")
+        return await backend.get("s:long:execs")
+
+    assert asyncio.run(main()) == "1"
+
+
 @pytest.mark.parametrize("end", ["finish", "fail", "abandon"])
 def test_memory_session_may_be_forgotten_after_every_end_of_a_call(end: str) -> None:
     backend = MemoryBackend(max_sessions=1)

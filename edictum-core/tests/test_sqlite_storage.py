@@ -232,6 +232,16 @@ def test_sqlite_refusal_names_the_key_and_changes_nothing(backend: SqliteBackend
     assert live(path) == {"a": 0}
 
 
+def test_sqlite_attempt_that_is_given_back_leaves_running_calls_counted(backend: SqliteBackend, path: Path) -> None:
+    running, attempt = [("s:a:execs", 1, 5)], [("s:a:attempts", 1, None)]
+    at_once(backend.reserve(running))
+    at_once(backend.reserve(attempt))
+
+    at_once(backend.release(attempt))
+
+    assert live(path) == {"a": 1}
+
+
 def test_sqlite_reservation_over_sessions_is_refused(backend: SqliteBackend) -> None:
     with pytest.raises(ValueError, match="one session"):
         at_once(backend.reserve([("s:a:x", 1, None), ("s:b:x", 1, None)]))

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import typing
 
-from edictum.approval import ApprovalBackend, ApprovalDecision, ApprovalRequest, ApprovalStatus
+from edictum.approval import ApprovalBackend, ApprovalDecision, ApprovalPaused, ApprovalRequest, ApprovalStatus
 from edictum.audit import AuditAction, AuditEvent, AuditSink, canonical_action
 from edictum.builtins import deny_sensitive_reads
 from edictum.engine.outcome import PostDecision, PreDecision
@@ -24,6 +24,7 @@ from edictum.errors import (
     EdictumError,
     EdictumToolError,
     MarkEvictedError,
+    SelfTestError,
 )
 from edictum.evaluation import EvaluationResult, RuleResult
 from edictum.findings import Finding, PostCallResult
@@ -42,6 +43,7 @@ from edictum.tool_call import Principal, ToolCall, create_envelope, create_tool_
 from edictum.tools import BashClassifier, SideEffect, ToolRegistry
 
 if typing.TYPE_CHECKING:
+    from edictum.adapter import Adapter
     from edictum.local_approval import LocalApprovalBackend
     from edictum.otel import configure_otel, get_tracer, has_otel
     from edictum.ruleset.composition import CompositionReport
@@ -69,8 +71,10 @@ ContractResult = RuleResult
 """Older name of :class:`RuleResult`."""
 
 __all__ = [
+    "Adapter",
     "ApprovalBackend",
     "ApprovalDecision",
+    "ApprovalPaused",
     "ApprovalRequest",
     "ApprovalStatus",
     "AuditAction",
@@ -110,6 +114,7 @@ __all__ = [
     "ReservingBackend",
     "RuleResult",
     "RunResult",
+    "SelfTestError",
     "Session",
     "SideEffect",
     "SqliteBackend",
@@ -146,6 +151,7 @@ __all__ = [
 
 # What an agent in production seldom needs is loaded when it is asked for.
 _ON_DEMAND = {
+    "Adapter": "edictum.adapter",
     "CompositionReport": "edictum.ruleset.composition",
     "GovernanceTelemetry": "edictum.telemetry",
     "LocalApprovalBackend": "edictum.local_approval",

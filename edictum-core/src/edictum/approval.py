@@ -80,13 +80,23 @@ class ApprovalDecision:
     timestamp: datetime = field(default_factory=_now)
 
 
+class ApprovalPaused(BaseException):
+    """
+    The run ends here, and whoever runs it makes the same call again when the answer is there.
+
+    Raised by ``wait_for_decision`` of a backend with the attribute ``pauses = True``.  The call that it stops neither
+    ran nor counts.  Not an ``Exception``, so that nothing on the way takes it for a failure.
+    """
+
+
 @runtime_checkable
 class ApprovalBackend(Protocol):
     """
     Brings an approval to a person and the answer back.
 
     Any exception from either method blocks the call.  A backend that must see arguments before redaction
-    sets the attribute ``wants_raw_args = True``.
+    sets the attribute ``wants_raw_args = True``.  One with ``pauses = True`` may raise :class:`ApprovalPaused` instead
+    of waiting; the request is logged then, and the answer when the call is made again.
     """
 
     async def request_approval(

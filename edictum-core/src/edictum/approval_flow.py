@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING, Any
 
-from edictum.approval import ApprovalBackend, ApprovalDecision, ApprovalRequest, ApprovalStatus
+from edictum.approval import ApprovalBackend, ApprovalDecision, ApprovalPaused, ApprovalRequest, ApprovalStatus
 from edictum.audit import AuditAction
 from edictum.decision_log import CallLog
 from edictum.engine.outcome import PreDecision
@@ -44,6 +44,7 @@ async def obtain_approval(
         What is known about the answer, among it ``approval_id`` and ``approver``.
 
     Raises:
+        ApprovalPaused: The answer comes later, when the same call is made again.
         Refusal: Nobody could be asked, nobody answered in time, or the answer is no.
     """
     source, name, message = decision.decision_source or "", decision.decision_name, decision.reason or ""
@@ -70,12 +71,17 @@ async def obtain_approval(
     try:
         request = await _request(backend, guard, call, decision, binding)
         facts["approval_id"] = request.approval_id
-        event = AuditAction.CALL_APPROVAL_REQUESTED
-        pending = log.write(event, metadata=facts, **said)
-        if pending is not None:
-            await pending
+        pauses = getattr(backend, "pauses", False) is True
+        if not pauses:
+            await _log_request(log, facts, said)
         asked_at = guard._clock.monotonic()
-        answer = await _answer(backend, request, decision.approval_timeout)
+        try:
+            answer = await _answer(backend, request, decision.approval_timeout)
+        except ApprovalPaused:
+            # Written here and not before: the call that is made again with the answer asks nobody.
+            if pauses:
+                await _log_request(log, facts, said)
+            raise
         facts["waited_ms"] = round((guard._clock.monotonic() - asked_at) * 1000)
     except Exception as error:
         text = f"This call needs approval, and the approval could not be obtained: {message}"
@@ -103,6 +109,12 @@ async def obtain_approval(
         text = "The ruleset changed while the approval was pending, so the call is blocked. Make it again."
         raise Refusal("policy_changed", name, text, decision=decision)
     return facts
+
+
+async def _log_request(log: CallLog, facts: dict[str, Any], said: dict[str, Any]) -> None:
+    pending = log.write(AuditAction.CALL_APPROVAL_REQUESTED, metadata=facts, **said)
+    if pending is not None:
+        await pending
 
 
 async def _request(

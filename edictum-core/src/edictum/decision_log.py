@@ -210,12 +210,20 @@ class CallLog:
             log.principal(call.principal) if call.principal is not None else None,
             mode,
             policy_version,
-            {"notes": list(call.notes)} if call.notes else None,
+            self._metadata(call) if call.notes or call.caller else None,
         )
         self.written: list[AuditEvent | EventParts] = []
         self.attempts: float = 0
         self.executions: float = 0
         self.workflow: Mapping[str, Any] | None = None
+
+    def _metadata(self, call: ToolCall) -> dict[str, Any]:
+        facts: dict[str, Any] = {}
+        if call.notes:
+            facts["notes"] = list(call.notes)
+        if call.caller:
+            facts["caller"] = self._log.text(call.caller)
+        return facts
 
     @property
     def events(self) -> list[AuditEvent]:

@@ -5,6 +5,7 @@ Every error that edictum raises on purpose.
     ├── EdictumConfigError      a ruleset, an option or a command line is wrong; nothing was loaded
     ├── EdictumDenied           a tool call was blocked; the tool did not run
     ├── EdictumToolError        the tool ran and failed
+    ├── SelfTestError           an adapter is not in the way of its framework's tool calls
     └── MarkEvictedError        a mark points at decision-log events that are no longer held
 
 Errors of misuse by the programmer (a wrong argument type, an id with a control character) are
@@ -85,12 +86,21 @@ class EdictumDenied(EdictumError):  # noqa: N818  the published family uses this
         reason: Text for the agent: why, and what to do instead.
         decision_source: Kind of check that blocked, for example ``yaml_precondition``.
         decision_name: The rule, hook or limit that blocked.
+        action: The event that was written, for example ``call_approval_denied``; None where the error was not raised
+            by a guard.
     """
 
-    def __init__(self, reason: str, decision_source: str | None = None, decision_name: str | None = None) -> None:
+    def __init__(
+        self,
+        reason: str,
+        decision_source: str | None = None,
+        decision_name: str | None = None,
+        action: str | None = None,
+    ) -> None:
         self.reason = reason
         self.decision_source = decision_source
         self.decision_name = decision_name
+        self.action = action
         super().__init__(reason)
 
 
@@ -105,6 +115,12 @@ class EdictumToolError(EdictumError):
     def __init__(self, result: Any) -> None:
         self.result = result
         super().__init__(str(result))
+
+
+class SelfTestError(EdictumError):
+    """
+    The self-test of an adapter failed: calls of the framework may run unguarded.
+    """
 
 
 class MarkEvictedError(EdictumError):

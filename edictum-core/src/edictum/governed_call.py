@@ -22,6 +22,7 @@ from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from edictum.approval import ApprovalPaused
 from edictum.approval_flow import obtain_approval
 from edictum.audit import AuditAction, AuditEvent
 from edictum.decision_log import CallLog
@@ -30,13 +31,14 @@ from edictum.engine.outcome import PostDecision, PreDecision, Question
 from edictum.engine.review import review
 from edictum.errors import EdictumDenied, EdictumToolError
 from edictum.findings import Finding, PostCallResult, build_findings
-from edictum.pipeline import after_hooks, answer, settled
+from edictum.pipeline import after_hooks, answer, drive, settled
 from edictum.refusal import (
     Refusal,
     by_changed_args,
     by_decision,
     by_internal_error,
     by_storage,
+    by_unknown_caller,
     by_unreadable_call,
     by_unwritten_log,
 )
@@ -54,6 +56,7 @@ logger = logging.getLogger(__name__)
 
 Stage: TypeAlias = Literal["new", "blocked", "allowed", "done"]
 Steps: TypeAlias = Generator[Awaitable[Any], Any, None]
+PrincipalSource: TypeAlias = Callable[[], Principal | None]
 
 
 class RunResult:
@@ -113,13 +116,14 @@ class RunResult:
 
 class GovernedCall:
     """
-    One call: :meth:`begin`, then exactly one of :meth:`finish`, :meth:`fail` and :meth:`abandon`.
+    One call: :meth:`begin`, then exactly one of :meth:`finish`, :meth:`fail`, :meth:`reuse` and :meth:`abandon`.
 
     Made by :meth:`Edictum.govern`.  Not tied to an event loop: the steps may run on different ones.
 
     Attributes:
         call: The frozen call; available after :meth:`begin`, also when it was blocked.
         decision: The decision; available after :meth:`begin`.
+        on_postcondition_warn: Set it before the end to have it called instead of the guard's.
     """
 
     __slots__ = (
@@ -143,10 +147,12 @@ class GovernedCall:
         "_workflow",
         "call",
         "decision",
+        "on_postcondition_warn",
     )
 
     call: ToolCall
     decision: PreDecision
+    on_postcondition_warn: Callable[[Any, list[Any]], Any]
     _log: CallLog
     _batches: Batches
     _success: bool
@@ -160,7 +166,7 @@ class GovernedCall:
         tool_name: str,
         args: Mapping[str, Any],
         session_id: str | None,
-        principal: Principal | None,
+        principal: Principal | PrincipalSource | None,
         fields: Mapping[str, Any],
     ) -> None:
         self._guard = guard
@@ -180,7 +186,7 @@ class GovernedCall:
     @property
     def outcome(self) -> RunResult:
         """
-        The outcome; available after :meth:`finish` and :meth:`fail`.
+        The outcome; available after :meth:`finish`, :meth:`fail` and :meth:`reuse`.
         """
         post = self._post
         return RunResult(
@@ -254,9 +260,13 @@ class GovernedCall:
             await _walk(steps, step)
         return self.decision
 
-    async def finish(self, result: Any) -> RunResult:
+    async def finish(self, result: Any, *, failed: bool = False) -> RunResult:
         """
         Judge what the tool returned.
+
+        Args:
+            result: What the tool returned.
+            failed: Whether the caller knows that this is a failure; else the guard looks at the result.
 
         Returns:
             The outcome; ``tool_success`` is false when the result means failure.
@@ -264,7 +274,7 @@ class GovernedCall:
         Raises:
             RuntimeError: The call was not allowed, or has ended before.
         """
-        steps = self._way_back(result, None)
+        steps = self._way_back(result, None, failed)
         step = next(steps, None)
         if step is not None:
             await _walk(steps, step)
@@ -286,14 +296,32 @@ class GovernedCall:
             await _walk(steps, step)
         return EdictumToolError(self._shown)
 
+    async def reuse(self, result: Any) -> RunResult:
+        """
+        Judge a result that was there before, in a cache for example: the tool does not run for this call.
+
+        Its place under the limits is given back, and the decision log has no outcome of it.
+
+        Returns:
+            The outcome; its result is what the agent may see.
+
+        Raises:
+            RuntimeError: The call was not allowed, or has ended before.
+        """
+        steps = self._way_past_tool(result)
+        step = next(steps, None)
+        if step is not None:
+            await _walk(steps, step)
+        return self.outcome
+
     async def abandon(self) -> None:
         """
         Say that an allowed tool was never started; its place under the limits is given back.
         """
-        if self._stage != "allowed":
-            raise self._misused("allowed")
-        self._stage = "done"
-        await self._give_back()
+        steps = self._way_out()
+        step = next(steps, None)
+        if step is not None:
+            await _walk(steps, step)
 
     # --- the way to the tool --------------------------------------------------------------------
 
@@ -343,11 +371,12 @@ class GovernedCall:
             raise by_storage(error) from error
         log.attempts = counts[0]
         log.executions = counts[1]
-        decisions = decide(plan, call, counts)
-        decision: Any = next(decisions)
-        while type(decision) is Question:
-            decision = decisions.send((yield answer(decision.subject, call, session, None)))
-        next(decisions, None)  # to its end: dropping a generator halfway costs as much as the decision
+        decision: Any = decide(plan, call, counts)
+        if type(decision) is not PreDecision:
+            steps, decision = decision, next(decision)
+            while type(decision) is Question:
+                decision = steps.send((yield answer(decision.subject, call, session, None)))
+            next(steps, None)  # to its end: dropping a generator halfway costs as much as the decision
         self.decision = decision
         asked = False
         if decision is not plan.passed or plan.candidates:
@@ -394,10 +423,11 @@ class GovernedCall:
         """
         Take the snapshot that everything is judged on.
         """
-        guard = self._guard
+        guard, principal = self._guard, self._principal
+        if principal is not None and not isinstance(principal, Principal):
+            principal = self._asked_for(principal)
         try:
-            principal = self._principal
-            if principal is None:
+            if self._principal is None:
                 principal = guard._principal
                 if guard._principal_resolver is not None:
                     principal = guard._resolve_principal(self._tool_name, self._args)
@@ -413,6 +443,15 @@ class GovernedCall:
         except Exception as error:
             raise by_unreadable_call(error) from error
         return self.call
+
+    def _asked_for(self, source: PrincipalSource) -> Principal | None:
+        try:
+            principal = source()
+            if principal is not None and not isinstance(principal, Principal):
+                raise TypeError(f"a principal is a Principal, not {type(principal).__name__}")
+        except Exception as error:
+            raise by_unknown_caller(error) from error
+        return principal
 
     def _open_log(self) -> CallLog:
         guard, state = self._guard, self._state
@@ -459,8 +498,19 @@ class GovernedCall:
         """
         Ask a person, then judge again what may have changed while the person was thinking.
         """
-        await obtain_approval(self._guard, self._log, call, decision, self._state.policy_version)
+        await self._obtain_approval(call, decision)
         await self._judge_again(call, decision)
+
+    async def _obtain_approval(self, call: ToolCall, decision: PreDecision) -> dict[str, Any]:
+        try:
+            return await obtain_approval(self._guard, self._log, call, decision, self._state.policy_version)
+        except ApprovalPaused:
+            # The call is made again when the answer is there, and counts then.
+            try:
+                await self._session.store.release(self._batches.attempt.changes)
+            except Exception:
+                logger.exception("the attempt of a paused call of tool %r was not given back", self._tool_name)
+            raise
 
     async def _judge_again(self, call: ToolCall, decision: PreDecision) -> None:
         if not unchanged(self._args, call.args, strict=True):
@@ -470,10 +520,9 @@ class GovernedCall:
         except Exception as error:
             raise by_storage(error) from error
         # Attempts that others made meanwhile are not this call's.
-        decisions = decide(self._plan, call, (self._log.attempts, *counts[1:]), recheck=True)
-        again: Any = next(decisions)
-        while type(again) is Question:
-            again = decisions.send(await answer(again.subject, call, self._session, None))
+        again: Any = decide(self._plan, call, (self._log.attempts, *counts[1:]), recheck=True)
+        if type(again) is not PreDecision:
+            again = await drive(again, next(again), call, self._session)
         if again.action != "allow":
             raise by_decision(again)
         if self._workflow is not None:
@@ -501,7 +550,7 @@ class GovernedCall:
             if step.evaluation.action == "allow":
                 return
             asked = self.decision
-            facts = await obtain_approval(self._guard, self._log, call, asked, self._state.policy_version)
+            facts = await self._obtain_approval(call, asked)
             await step.approve(facts)
             await self._judge_again(call, asked)
         raise RuntimeError(f"the workflow asked for more than {MAX_APPROVALS} approvals for one call")
@@ -553,7 +602,7 @@ class GovernedCall:
             )
         if not observing:
             guard._tell_blocked(self.call, refusal.reason, refusal.name)
-            return EdictumDenied(refusal.reason, refusal.source, refusal.name)
+            return EdictumDenied(refusal.reason, refusal.source, refusal.name, refusal.action)
         guard._tell_would_block(self.call, refusal.reason, refusal.name)
         if not self._reserved and hasattr(self, "_batches"):
             try:
@@ -618,15 +667,15 @@ class GovernedCall:
 
     # --- the way back ---------------------------------------------------------------------------
 
-    def _way_back(self, value: Any, error: BaseException | None) -> Steps:
+    def _way_back(self, value: Any, error: BaseException | None, failed: bool = False) -> Steps:
         if self._stage != "allowed":
             raise self._misused("allowed")
         self._stage = "done"
         guard, plan = self._guard, self._plan
         now = guard._monotonic()
         duration = 0 if now is None or self._started is None else round((now - self._started) * 1000)
-        success = error is None and guard._succeeded(self._tool_name, value)
-        post: Any = plan.reviewed
+        success = error is None and not failed and guard._succeeded(self._tool_name, value)
+        post = plan.reviewed
         recorded: list[dict[str, Any]] = []
         interrupted = error is not None and not isinstance(error, Exception)
         try:
@@ -635,11 +684,7 @@ class GovernedCall:
                 value, post = "cancelled", PostDecision(tool_success=False)
             elif plan.post or plan.post_candidates or not success:
                 value = value if error is None else _text(error)
-                reviews = review(plan, self.call, value, success, guard.redaction.redact_whole)
-                post = next(reviews)
-                while type(post) is Question:
-                    post = reviews.send((yield answer(post.subject, self.call, self._session, value)))
-                next(reviews, None)
+                post = yield from self._review(value, success)
             if plan.after and not interrupted:
                 yield after_hooks(plan, self.call, value)
             if self._workflow is not None and success:
@@ -666,11 +711,40 @@ class GovernedCall:
             yield ended
         if recorded and self._workflow is not None:
             yield self._workflow.close(recorded)
+        self._conclude(shown, success, post)
+
+    def _review(self, value: Any, success: bool) -> Generator[Awaitable[Any], Any, PostDecision]:
+        """
+        Ask the post rules about a result.
+        """
+        reviews = review(self._plan, self.call, value, success, self._guard.redaction.redact_whole)
+        post: Any = next(reviews)
+        while type(post) is Question:
+            post = reviews.send((yield answer(post.subject, self.call, self._session, value)))
+        next(reviews, None)
+        found: PostDecision = post
+        return found
+
+    def _conclude(self, shown: Any, success: bool, post: PostDecision) -> None:
         violations: Sequence[Finding] = ()
         if not post.postconditions_passed:
             violations = build_findings(post)
-            shown = guard._tell_violations(PostCallResult(shown, False, list(violations), post.output_suppressed))
+            found = PostCallResult(shown, False, list(violations), post.output_suppressed)
+            shown = self._guard._tell_violations(found, getattr(self, "on_postcondition_warn", None))
         self._success, self._post, self._violations, self._shown = success, post, violations, shown
+
+    def _way_past_tool(self, value: Any) -> Steps:
+        yield from self._way_out()
+        success = self._guard._succeeded(self._tool_name, value)
+        post = yield from self._review(value, success)
+        shown = value if post.redacted_response is None else post.redacted_response
+        self._conclude(shown, success, post)
+
+    def _way_out(self) -> Steps:
+        if self._stage != "allowed":
+            raise self._misused("allowed")
+        self._stage = "done"
+        yield self._give_back()
 
     def _settle(self, success: bool) -> Awaitable[Any] | None:
         """

@@ -20,7 +20,7 @@ from edictum.engine.plan import Planner
 from edictum.errors import EdictumConfigError
 from edictum.evaluation import EvaluationResult, RuleResult, evaluate_call
 from edictum.findings import PostCallResult
-from edictum.governed_call import GovernedCall, RunResult
+from edictum.governed_call import PrincipalSource, RunResult
 from edictum.guard_session import GuardSession
 from edictum.hooks import HookRegistration
 from edictum.limits import OperationLimits
@@ -303,7 +303,7 @@ class Edictum:
         tool_name: str,
         args: Mapping[str, Any],
         session_id: str | None,
-        principal: Principal | None,
+        principal: Principal | PrincipalSource | None,
         fields: Mapping[str, Any],
     ) -> SyncCall:
         # Asked for each call, because the process may install its providers at any time.
@@ -319,9 +319,9 @@ class Edictum:
         args: Mapping[str, Any],
         *,
         session_id: str | None = None,
-        principal: Principal | None = None,
+        principal: Principal | PrincipalSource | None = None,
         **call_fields: Any,
-    ) -> GovernedCall:
+    ) -> SyncCall:
         """
         Make the object that takes one call through all steps; for adapters and for tools called elsewhere.
 
@@ -329,7 +329,8 @@ class Edictum:
             tool_name: Name of the tool.
             args: Its arguments.
             session_id: Session that counts the call; None means the guard's own.
-            principal: On whose behalf; None means the guard's own.
+            principal: On whose behalf, or a function that tells it when the call begins; one that raises blocks the
+                call.  None means the guard's own.
             **call_fields: ``environment``, ``metadata`` and other fields of
                 :class:`~edictum.tool_call.ToolCall`.
 
@@ -648,11 +649,12 @@ class Edictum:
     def _tell_allowed(self, call: ToolCall) -> None:
         _tell(self._on_allow, call)
 
-    def _tell_violations(self, found: PostCallResult) -> Any:
-        if self._on_postcondition_warn is None:
+    def _tell_violations(self, found: PostCallResult, instead: Callable[[Any, list[Any]], Any] | None = None) -> Any:
+        callback = instead or self._on_postcondition_warn
+        if callback is None:
             return found.result
         try:
-            return self._on_postcondition_warn(found.result, found.violations)
+            return callback(found.result, found.violations)
         except Exception:
             logger.exception("callback on_postcondition_warn failed; the result stays as the rules left it")
             return found.result

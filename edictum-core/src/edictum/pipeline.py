@@ -134,8 +134,9 @@ class CheckPipeline:
         """
         plan = self.plan(tool_call.tool_name)
         attempts, *others = (await session.store.reserve(session.batches(plan).again.changes)).values
-        steps = decide(plan, tool_call, (attempts + 1, *others))
-        decision = cast(PreDecision, await drive(steps, next(steps), tool_call, session))
+        decision = decide(plan, tool_call, (attempts + 1, *others))
+        if not isinstance(decision, PreDecision):
+            decision = cast(PreDecision, await drive(decision, next(decision), tool_call, session))
         if self._workflow is None or decision.action == "block":
             return decision
         try:

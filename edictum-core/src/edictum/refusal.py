@@ -84,6 +84,14 @@ def by_unreadable_call(error: Exception) -> Refusal:
     return Refusal("invalid_call", None, reason, cause=error)
 
 
+def by_unknown_caller(error: Exception) -> Refusal:
+    """
+    Whoever knows on whose behalf the call is made failed to tell.
+    """
+    reason = "It could not be found out on whose behalf the call is made, so it is blocked. Report this to the user."
+    return Refusal("invalid_call", None, reason, cause=error)
+
+
 def by_internal_error(error: Exception) -> Refusal:
     """
     Something failed that nobody expected.

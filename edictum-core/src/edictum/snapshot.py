@@ -95,10 +95,7 @@ class Notes(list[str]):
     A list that holds another one many times, which holds a third one many times, is small and its copy is not.
     """
 
-    __slots__ = ("_room",)
-
-    def __init__(self) -> None:
-        self._room = MAX_VALUES
+    _room = MAX_VALUES
 
     def spend(self, values: int) -> None:
         """

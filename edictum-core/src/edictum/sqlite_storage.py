@@ -201,7 +201,7 @@ class SqliteBackend:
         def step(db: sqlite3.Connection) -> None:
             for key, amount, _ in batch.changes:
                 _write(db, key, max(0, _count(db, key) - amount))
-            _touch(db, batch.session_id, -1)
+            _touch(db, batch.session_id, -int(batch.limited))
 
         await self._run(step)
 

@@ -320,7 +320,8 @@ class MemoryBackend:
             session.count_texts(batch.keys)
             for key, amount, _ in batch.changes:
                 session.counters[key] = max(0, session.counters.get(key, 0) - amount)
-            session.live = max(0, session.live - 1)
+            if batch.limited and session.live:
+                session.live -= 1
 
     async def settle(self, changes: Sequence[Change], failures: str, success: bool) -> None:
         """

@@ -46,11 +46,11 @@ class SyncCall(GovernedCall):
         _walk_sync(self._way_to_tool())
         return self.decision
 
-    def finish_sync(self, result: Any) -> RunResult:
+    def finish_sync(self, result: Any, *, failed: bool = False) -> RunResult:
         """
         See :meth:`GovernedCall.finish`.
         """
-        _walk_sync(self._way_back(result, None))
+        _walk_sync(self._way_back(result, None, failed))
         return self.outcome
 
     def fail_sync(self, error: BaseException) -> EdictumToolError:
@@ -59,6 +59,19 @@ class SyncCall(GovernedCall):
         """
         _walk_sync(self._way_back(None, error))
         return EdictumToolError(self._shown)
+
+    def reuse_sync(self, result: Any) -> RunResult:
+        """
+        See :meth:`GovernedCall.reuse`.
+        """
+        _walk_sync(self._way_past_tool(result))
+        return self.outcome
+
+    def abandon_sync(self) -> None:
+        """
+        See :meth:`GovernedCall.abandon`.
+        """
+        _walk_sync(self._way_out())
 
 
 def _walk_sync(steps: Steps) -> None:

@@ -377,11 +377,11 @@ class _IdSource:
         digits = os.urandom(16).hex()
         variant = "89ab"[int(digits[16], 16) & 3]
         self._start = f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-"
-        # Room for 2**47 ids before the group would grow.
-        self._count = itertools.count(int(digits[20:], 16) >> 1)
+        # Between 2**44 and 2**47: always twelve digits, which spares the formatting, and room for 2**47 ids.
+        self._count = itertools.count(int(digits[20:], 16) >> 1 | 1 << 44)
 
     def draw(self) -> str:
-        return self._start + f"{next(self._count):012x}"
+        return self._start + hex(next(self._count))[2:]
 
 
 new_call_id: Callable[[], str] = _IdSource().draw

@@ -14,7 +14,7 @@ from edictum.audit import AuditAction, EventParts
 from edictum.decision_log import CallLog, DecisionLog
 from edictum.engine.outcome import PreDecision
 from edictum.errors import EdictumDenied
-from edictum.governed_call import Steps
+from edictum.governed_call import PrincipalSource, Steps
 from edictum.sync_call import SyncCall
 from edictum.telemetry import telemetry_in_use
 from edictum.tool_call import Principal, ToolCall
@@ -29,7 +29,7 @@ def traced_call(
     tool_name: str,
     args: Mapping[str, Any],
     session_id: str | None,
-    principal: Principal | None,
+    principal: Principal | PrincipalSource | None,
     fields: Mapping[str, Any],
 ) -> SyncCall:
     """
@@ -69,16 +69,6 @@ class TracedCall(SyncCall):
         with self._span:
             return super().run_sync(tool)
 
-    async def abandon(self) -> None:
-        """
-        See :meth:`GovernedCall.abandon`.
-        """
-        try:
-            await super().abandon()
-        finally:
-            if self._stage == "done":
-                self._span.end()
-
     def _way_to_tool(self) -> Steps:
         if self._stage != "new":
             raise self._misused("new")
@@ -94,15 +84,23 @@ class TracedCall(SyncCall):
             raise
         span.allowed(self.decision, observing=self._state.mode == "observe")
 
-    def _way_back(self, value: Any, error: BaseException | None) -> Steps:
+    def _way_back(self, value: Any, error: BaseException | None, failed: bool = False) -> Steps:
         if self._stage != "allowed":
             raise self._misused("allowed")
         try:
-            yield from super()._way_back(value, error)
+            yield from super()._way_back(value, error, failed)
         except BaseException as interruption:
             self._span.end(error or interruption)
             raise
         self._span.end(error)
+
+    def _way_out(self) -> Steps:
+        if self._stage != "allowed":
+            raise self._misused("allowed")
+        try:
+            yield from super()._way_out()
+        finally:
+            self._span.end()
 
     def _open_log(self) -> CallLog:
         guard, state = self._guard, self._state

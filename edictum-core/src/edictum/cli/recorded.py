@@ -132,31 +132,34 @@ class LogReader:
             self.skipped["other"] += 1
             return
         call_id = _text(event, "call_id", "")
+        # Ids that a model or framework gave are its own only within a session.
+        key = f"{_text(event, 'session_id', '')}\n{call_id}" if call_id else ""
         if action in _VERDICTS or action is AuditAction.CALL_WOULD_DENY:
             call = _read_call(event, action, call_id, number)
-            if _text(event, "decision_name", "").endswith(CANDIDATE) or call_id in self._decided:
+            if _text(event, "decision_name", "").endswith(CANDIDATE) or key in self._decided:
                 self.skipped[action] += 1
-            elif action is AuditAction.CALL_WOULD_DENY and call_id:
-                yield from self._wait(call)
+            elif action is AuditAction.CALL_WOULD_DENY and key:
+                yield from self._wait(key, call)
             else:
-                self._waiting.pop(call_id, None)
-                self._note_decided(call_id)
+                self._waiting.pop(key, None)
+                self._note_decided(key)
                 yield call
             return
         self.skipped[action] += 1
-        if action in _ENDINGS and call_id in self._waiting:
-            self._note_decided(call_id)
-            yield self._waiting.pop(call_id)
+        if action in _ENDINGS:
+            self._decided.pop(key, None)  # some models use an id again for their next call
+            if key in self._waiting:
+                yield self._waiting.pop(key)
 
-    def _wait(self, call: RecordedCall) -> Iterator[RecordedCall]:
-        self._waiting.pop(call.call_id, None)  # the last one is that of the guard
-        self._waiting[call.call_id] = call
+    def _wait(self, key: str, call: RecordedCall) -> Iterator[RecordedCall]:
+        self._waiting.pop(key, None)  # the last one is that of the guard
+        self._waiting[key] = call
         if len(self._waiting) > MAX_OPEN_CALLS:
             yield self._waiting.popitem(last=False)[1]
 
-    def _note_decided(self, call_id: str) -> None:
-        if call_id:
-            self._decided[call_id] = None
+    def _note_decided(self, key: str) -> None:
+        if key:
+            self._decided[key] = None
             if len(self._decided) > MAX_OPEN_CALLS:
                 self._decided.popitem(last=False)
 

@@ -142,7 +142,7 @@ class _Trace:
         )
 
 
-def decide(plan: ToolPlan, call: ToolCall, counts: Sequence[float], *, recheck: bool = False) -> Steps:
+def decide(plan: ToolPlan, call: ToolCall, counts: Sequence[float], *, recheck: bool = False) -> PreDecision | Steps:
     """
     Decide about one call.
 
@@ -152,10 +152,17 @@ def decide(plan: ToolPlan, call: ToolCall, counts: Sequence[float], *, recheck: 
         counts: Session counters in the order of ``plan.counters``; attempts include this call.
         recheck: After an approval: only what may have changed during the wait (limits and session rules).
 
-    Yields:
-        A :class:`Question` for each hook and Python rule, to be answered with ``send``; last the
+    Returns:
+        The decision where only limits concern the tool and leave room: most calls of most agents.  Else steps, which
+        yield a :class:`Question` for each hook and Python rule, to be answered with ``send``; last the
         :class:`PreDecision`.
     """
+    if plan.only_limits and counts[0] <= plan.max_attempts and counts[1] < plan.max_tool_calls:
+        return plan.passed
+    return _check(plan, call, counts, recheck)
+
+
+def _check(plan: ToolPlan, call: ToolCall, counts: Sequence[float], recheck: bool) -> Steps:
     trace: _Trace | None = None
     if counts[0] > plan.max_attempts:
         limit = plan.limits.max_attempts

@@ -140,6 +140,7 @@ class ToolPlan:
         reviewed: Likewise for a successful result.
         max_attempts: The number of ``limits.max_attempts``.
         max_tool_calls: The number of ``limits.max_tool_calls``.
+        only_limits: Whether nothing but these two can stop a call of the tool.
     """
 
     tool_name: str
@@ -166,6 +167,7 @@ class ToolPlan:
     reviewed: PostDecision
     max_attempts: int
     max_tool_calls: int
+    only_limits: bool
 
 
 class Planner:
@@ -237,9 +239,11 @@ class Planner:
             if limit is not None:
                 tool_limits.append(ToolLimit(pattern, limit, counters.index(key)))
                 limit_of[key] = limit.number
+        problem = name_problem(tool_name) if self.strict_names else None
+        in_force = all(rule.limits is not None and not rule.observe for rule in rules)
         return ToolPlan(
             tool_name=tool_name,
-            name_problem=name_problem(tool_name) if self.strict_names else None,
+            name_problem=problem,
             side_effect=side_effect,
             idempotent=idempotent,
             shell=self.registry.is_shell(tool_name),
@@ -262,6 +266,7 @@ class Planner:
             reviewed=PostDecision(contracts_evaluated=_passed(post_rules), clean=True),
             max_attempts=self.limits.max_attempts.number,
             max_tool_calls=self.limits.max_tool_calls.number,
+            only_limits=in_force and not (problem or tool_limits or any(hook.phase == "before" for hook in hooks)),
         )
 
 

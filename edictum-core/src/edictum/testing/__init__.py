@@ -5,7 +5,7 @@ Parts for tests of programs that use edictum, and of parts that extend it.
 * :mod:`edictum.testing.clocks`: clocks that a test sets, or that are broken
 * :mod:`edictum.testing.faults`: storage backends, sinks and approval backends that fail on purpose
 * :mod:`edictum.testing.strategies`: generators of rulesets and calls for hypothesis (extra ``testing``)
-* :mod:`edictum.testing.suites`: the tests that a storage backend, sink or approval backend must pass
+* :mod:`edictum.testing.suites`: the tests that a storage backend, sink, approval backend or adapter must pass
 * :mod:`edictum.testing.running`: coroutines at once, within a time limit, and in several threads
 * :mod:`edictum.testing.conformance`: the fixtures that all implementations share, run with ``python -m``
 
@@ -20,9 +20,10 @@ if typing.TYPE_CHECKING:
     from edictum.testing.approval import AutoApprovalBackend, ScriptedApprovalBackend
     from edictum.testing.clocks import BrokenClock, ManualClock
     from edictum.testing.faults import Faults, FaultyApprovalBackend, FaultyAuditSink, FaultyStorageBackend
-    from edictum.testing.suites import ApprovalBackendSuite, AuditSinkSuite, StorageBackendSuite
+    from edictum.testing.suites import AdapterSuite, ApprovalBackendSuite, AuditSinkSuite, StorageBackendSuite
 
 __all__ = [
+    "AdapterSuite",
     "ApprovalBackendSuite",
     "AuditSinkSuite",
     "AutoApprovalBackend",
@@ -37,6 +38,7 @@ __all__ = [
 ]
 
 _ON_DEMAND = {
+    "AdapterSuite": "suites",
     "ApprovalBackendSuite": "suites",
     "AuditSinkSuite": "suites",
     "AutoApprovalBackend": "approval",

@@ -25,22 +25,53 @@ _SHORT.maxstring = _SHORT.maxother = 200
 _SHORT.maxlist = _SHORT.maxtuple = _SHORT.maxdict = 20
 
 
-class Suite(Generic[P]):
+class WholeSuite:
     """
-    Base of the suites.  A subclass makes the part; each test gets a new one, on an event loop of its own.
-
-    What a subclass defines may be plain or ``async``, and runs on the loop of the test.
+    A suite none of whose tests can be replaced or taken away unnoticed.
 
     Attributes:
         patience: Seconds that one test may take.
-        several_loops: False if the part belongs to the event loop that it was first used on, and its
-            documentation says so.  Tests with several loops and threads are skipped then.
         not_met: What the part does not promise: names of tests with the reason.  They are skipped with it.
     """
 
     patience: ClassVar[float] = 30.0
-    several_loops: ClassVar[bool] = True
     not_met: ClassVar[Mapping[str, str]] = {}
+
+    def test_suite_is_run_as_it_is(self) -> None:
+        """
+        No test was replaced or taken away, or passing would mean nothing; ``not_met`` is the way to leave one out.
+        """
+        known: dict[str, object] = {}
+        for cls in type(self).__mro__:
+            if cls.__module__.startswith(f"{__package__}."):
+                for name, value in vars(cls).items():
+                    if name.startswith("test_"):
+                        known.setdefault(name, value)
+        replaced = [name for name, value in known.items() if inspect.getattr_static(self, name) is not value]
+        same([], sorted(replaced), "tests of the suite that were replaced; list them in not_met, with reasons")
+        same([], sorted(set(self.not_met) - self._names(known)), "names in not_met that are no tests of the suite")
+        same([], [name for name, why in self.not_met.items() if not why.strip()], "names in not_met without a reason")
+
+    def _names(self, known: Mapping[str, object]) -> set[str]:
+        return set(known)
+
+    def _skip_if_not_met(self, name: str) -> None:
+        if name in self.not_met:
+            skip(self.not_met[name])
+
+
+class Suite(WholeSuite, Generic[P]):
+    """
+    Base of the suites for parts.  A subclass makes the part; each test gets a new one, on an event loop of its own.
+
+    What a subclass defines may be plain or ``async``, and runs on the loop of the test.
+
+    Attributes:
+        several_loops: False if the part belongs to the event loop that it was first used on, and its
+            documentation says so.  Tests with several loops and threads are skipped then.
+    """
+
+    several_loops: ClassVar[bool] = True
 
     def make(self) -> P | Awaitable[P]:
         """
@@ -70,20 +101,6 @@ class Suite(Generic[P]):
         """
         return None
 
-    def test_suite_is_run_as_it_is(self) -> None:
-        """
-        No test was replaced or taken away, or passing would mean nothing; ``not_met`` is the way to leave one out.
-        """
-        known: dict[str, object] = {}
-        for cls in type(self).__mro__:
-            if cls.__module__.startswith(f"{__package__}."):
-                for name, value in vars(cls).items():
-                    if name.startswith("test_"):
-                        known.setdefault(name, value)
-        replaced = [name for name, value in known.items() if inspect.getattr_static(self, name) is not value]
-        same([], sorted(replaced), "tests of the suite that were replaced; list them in not_met, with reasons")
-        same([], sorted(set(self.not_met) - set(known)), "names in not_met that are no tests of the suite")
-
     @asynccontextmanager
     async def _part(self) -> AsyncIterator[P]:
         part = await result_of(self.make())
@@ -95,10 +112,6 @@ class Suite(Generic[P]):
     async def _broken(self, part: P) -> None:
         if not await result_of(self.break_it(part)):
             skip("the subclass defines no break_it()")
-
-    def _skip_if_not_met(self, name: str) -> None:
-        if name in self.not_met:
-            skip(self.not_met[name])
 
 
 def on_a_loop(check: Callable[[S, P], Awaitable[None]]) -> Callable[[S], None]:
@@ -114,7 +127,7 @@ def on_a_loop(check: Callable[[S, P], Awaitable[None]]) -> Callable[[S], None]:
         self._skip_if_not_met(check.__name__)
         run_within(self.patience, main())
 
-    return _named_as(check, test)
+    return named_as(check, test)
 
 
 def over_loops(check: Callable[[S, P], None]) -> Callable[[S], None]:
@@ -140,13 +153,16 @@ def over_loops(check: Callable[[S, P], None]) -> Callable[[S], None]:
         finally:
             run_within(self.patience, close(part))
 
-    return _named_as(check, test)
+    return named_as(check, test)
 
 
-def _named_as(check: Callable[..., object], test: Callable[[S], None]) -> Callable[[S], None]:
+def named_as(check: Callable[..., object], test: T) -> T:
+    """
+    Give a test the name and the documentation of the function that it runs.
+    """
     # Not functools.wraps: pytest would look through it and take the part for a fixture.
-    test.__name__, test.__qualname__, test.__doc__ = check.__name__, check.__qualname__, check.__doc__
-    test.__module__ = check.__module__
+    for name in ("__name__", "__qualname__", "__doc__", "__module__"):
+        setattr(test, name, getattr(check, name))
     return test
 
 

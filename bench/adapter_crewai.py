@@ -1,0 +1,276 @@
+"""
+Time tool calls of CrewAI, with and without an adapter: reads JSON lines on stdin, answers each with one JSON line.
+
+The same file runs with this edictum-crewai and with the published adapter, which has hooks only: it answers for whole
+agents.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import statistics
+import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from itertools import count, cycle
+from time import perf_counter_ns
+from typing import Any
+
+os.environ.update(
+    CREWAI_DISABLE_TELEMETRY="true", CREWAI_TESTING="true", CREWAI_TRACING_ENABLED="false", OTEL_SDK_DISABLED="true"
+)
+
+import edictum
+import workloads
+from crewai import Agent
+from crewai.events.event_listener import event_listener
+from crewai.hooks import clear_all_tool_call_hooks
+from crewai.llms.base_llm import BaseLLM
+from crewai.tools import BaseTool
+from pydantic import PrivateAttr, create_model
+
+try:
+    from edictum_crewai import CrewAIAdapter
+
+    WRAPS = True
+except ImportError:
+    from edictum.adapters.crewai import CrewAIAdapter
+
+    WRAPS = False
+
+CALLS_PER_SESSION = 100  # below the lowest built-in limit of every engine
+WARM_UP_CALLS = 60
+CALLS_PER_RUN = 10  # of an agent
+
+PRINCIPAL = edictum.Principal(user_id="u-17", role="developer", claims={"contract": "internal"})
+
+
+class WriteFile(BaseTool):
+    """
+    A tool that does nothing.
+    """
+
+    name: str = "write_file"
+    description: str = "Write a file."
+
+    def _run(self, **args: Any) -> str:
+        return "ok"
+
+    async def _arun(self, **args: Any) -> str:
+        return "ok"
+
+
+class Model(BaseLLM):
+    """
+    Asks for the same calls again and again, one at a turn.
+    """
+
+    _turns: list[Any] = PrivateAttr()
+
+    def supports_function_calling(self) -> bool:
+        """
+        The native way.
+        """
+        return True
+
+    def get_input_tokens_count(self, *args: Any, **options: Any) -> int:
+        """
+        None.
+        """
+        return 0
+
+    def call(self, messages: Any, *args: Any, **options: Any) -> Any:
+        """
+        The next call.
+        """
+        made = sum(message.get("role") == "tool" for message in messages)
+        return [self._turns[made]] if made < len(self._turns) else "done"
+
+
+class Bench:
+    """
+    Keeps a guard, as a program would.
+    """
+
+    def __init__(self) -> None:
+        self._guard = edictum.Edictum.from_bundle_dict(
+            workloads.ruleset("W2"), policy_version="0" * 64, principal=PRINCIPAL
+        )
+        self._serial = count()
+        self._tool = WriteFile(args_schema=_schema(workloads.calls("allowed")[0].args))
+        event_listener.formatter.verbose = False
+
+    def adapter(self) -> Any:
+        """
+        An adapter for a new session.
+        """
+        self._guard.local_sink.clear()
+        return CrewAIAdapter(self._guard, session_id=f"s{next(self._serial)}")
+
+    def wrapped(self) -> BaseTool:
+        """
+        The tool under a guard.
+        """
+        if not WRAPS:
+            raise RuntimeError("this adapter wraps no tools")
+        (tool,) = self.adapter().wrap_tools([self._tool])
+        return tool
+
+    def plain(self, pool: list[Any], seconds: float) -> list[int]:
+        """
+        What CrewAI takes for a call without anybody around it.
+        """
+        return self._timed(pool, seconds, lambda: self._tool.run)
+
+    def governed(self, pool: list[Any], seconds: float) -> list[int]:
+        """
+        The same call of a wrapped tool.
+        """
+        allowed = self.wrapped().run(**pool[0].args) == "ok"
+        assert allowed is (".env" not in pool[0].args["path"])
+        return self._timed(pool, seconds, lambda: self.wrapped().run)
+
+    async def plain_awaited(self, pool: list[Any], seconds: float) -> list[int]:
+        """
+        See :meth:`plain`.
+        """
+        return await self._timed_awaited(pool, seconds, lambda: self._tool.arun)
+
+    async def governed_awaited(self, pool: list[Any], seconds: float) -> list[int]:
+        """
+        See :meth:`governed`.
+        """
+        return await self._timed_awaited(pool, seconds, lambda: self.wrapped().arun)
+
+    async def bare_awaited(self, pool: list[Any], seconds: float) -> list[int]:
+        """
+        The guard alone around the function.
+        """
+
+        def run() -> Callable[..., Any]:
+            self._guard.local_sink.clear()
+            name = f"s{next(self._serial)}"
+
+            async def one(**args: Any) -> Any:
+                try:
+                    return await self._guard.run("write_file", args, self._tool._arun, session_id=name)
+                except edictum.EdictumDenied as denied:
+                    return denied
+
+            return one
+
+        return await self._timed_awaited(pool, seconds, run)
+
+    def agent(self, pool: list[Any], seconds: float) -> list[int]:
+        """
+        A whole agent, for each of its calls.
+        """
+        return self._runs(pool, seconds, lambda: (self._tool, nullcontext()))
+
+    def agent_governed(self, pool: list[Any], seconds: float) -> list[int]:
+        """
+        The same with everything that the adapter recommends.
+        """
+
+        def governed() -> tuple[BaseTool, AbstractContextManager[Any]]:
+            adapter = self.adapter()
+            if not WRAPS:
+                adapter.register()
+                return self._tool, nullcontext()
+            return adapter.wrap_tools([self._tool])[0], adapter.register()
+
+        return self._runs(pool, seconds, governed)
+
+    def _runs(
+        self, pool: list[Any], seconds: float, parts: Callable[[], tuple[BaseTool, AbstractContextManager[Any]]]
+    ) -> list[int]:
+        turns = [
+            {"id": f"call_{number}", "type": "function", "function": {"name": call.tool, "arguments": call.args}}
+            for number, call in enumerate(pool[:CALLS_PER_RUN])
+        ]
+        samples: list[int] = []
+        stop = perf_counter_ns() + int(seconds * 1e9)
+        while len(samples) < 3 or perf_counter_ns() < stop:
+            tool, net = parts()
+            model = Model(model="bench")
+            model._turns = turns
+            agent = Agent(role="writer", goal="write", backstory="none", llm=model, tools=[tool], max_iter=100)
+            with net:
+                begin = perf_counter_ns()
+                agent.kickoff("go")
+                samples.append((perf_counter_ns() - begin) // CALLS_PER_RUN)
+            clear_all_tool_call_hooks()
+        return samples[1:]
+
+    def _timed(self, pool: list[Any], seconds: float, session: Callable[[], Callable[..., Any]]) -> list[int]:
+        samples: list[int] = []
+        stop = perf_counter_ns() + int(seconds * 1e9)
+        for number, call in enumerate(cycle(pool)):
+            if number % CALLS_PER_SESSION == 0:
+                one = session()
+            begin = perf_counter_ns()
+            one(**call.args)
+            end = perf_counter_ns()
+            if number >= WARM_UP_CALLS:
+                samples.append(end - begin)
+                if end > stop:
+                    break
+        return samples
+
+    async def _timed_awaited(
+        self, pool: list[Any], seconds: float, session: Callable[[], Callable[..., Any]]
+    ) -> list[int]:
+        samples: list[int] = []
+        stop = perf_counter_ns() + int(seconds * 1e9)
+        for number, call in enumerate(cycle(pool)):
+            if number % CALLS_PER_SESSION == 0:
+                one = session()
+            begin = perf_counter_ns()
+            await one(**call.args)
+            end = perf_counter_ns()
+            if number >= WARM_UP_CALLS:
+                samples.append(end - begin)
+                if end > stop:
+                    break
+        return samples
+
+
+def _schema(args: dict[str, Any]) -> Any:
+    fields: dict[str, Any] = {name: (type(value), ...) for name, value in args.items()}
+    return create_model("WriteFile", **fields)
+
+
+async def main() -> None:
+    """
+    Answer commands until stdin ends.
+    """
+    if hasattr(os, "sched_setaffinity"):  # one core for all engines: helper threads are part of the price
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+    logging.disable(logging.CRITICAL)
+    bench = Bench()
+    pools = {kind: workloads.calls(kind) for kind in ("allowed", "blocked")}
+    print(json.dumps({"edictum": edictum.__version__, "python": sys.version.split()[0]}), flush=True)
+    for line in sys.stdin:
+        command = json.loads(line)
+        pool, seconds = pools[command["calls"]], command["seconds"]
+        try:
+            samples = await _measure(bench, command["do"], pool, seconds)
+        except Exception as error:  # an adapter that cannot do it
+            print(json.dumps({"failed": f"{type(error).__name__}: {error}"}), flush=True)
+            continue
+        print(json.dumps({"p50": statistics.median(samples), "count": len(samples)}), flush=True)
+
+
+async def _measure(bench: Bench, what: str, pool: list[Any], seconds: float) -> list[int]:
+    if what.endswith("awaited"):
+        samples: list[int] = await getattr(bench, what)(pool, seconds)
+        return samples
+    # In a thread without an event loop, where synchronous programs are.
+    return await asyncio.to_thread(getattr(bench, what), pool, seconds)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
