@@ -48,9 +48,9 @@ class Mutants:
 
     def suite_for(self, part: type) -> Suite[Any]:
         """
-        The suite for any part.
+        The suite for a part without a fault, which gets all the time that a busy machine may need.
         """
-        suite: Suite[Any] = type("Suite", (self._suite,), {"part": part})()
+        suite: Suite[Any] = type("Suite", (self._suite,), {"part": part, "patience": Suite.patience})()
         return suite
 
     def tests(self) -> set[str]:
