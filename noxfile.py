@@ -22,7 +22,7 @@ PUBLISHED = "edictum[yaml]==0.19.0"  # what `bench` compares with
 PUBLISHED_CLIENT = "edictum[server,verified,yaml]==0.19.0"  # what `interop` runs agents with
 WHEEL_LIMIT_KB = 600
 GUARD_LIMIT_KB = 400  # of the wheel, without what no guard loads:
-NOT_FOR_GUARDS = ("edictum/testing/", "edictum/cli/", "edictum/gate/", "edictum/lint/", "edictum/templates/")
+NOT_FOR_GUARDS = ("edictum/testing/", "edictum/cli/", "edictum/gate/", "edictum/lint/")
 OTEL_REQUIRED = {"EDICTUM_OTEL_REQUIRED": "1"}  # tests that need it fail without it, instead of being skipped
 
 nox.needs_version = ">=2025.2.9"

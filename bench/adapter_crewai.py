@@ -7,15 +7,9 @@ agents.
 
 from __future__ import annotations
 
-import asyncio
-import json
-import logging
 import os
-import statistics
-import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from itertools import count, cycle
 from time import perf_counter_ns
 from typing import Any
 
@@ -23,8 +17,8 @@ os.environ.update(
     CREWAI_DISABLE_TELEMETRY="true", CREWAI_TESTING="true", CREWAI_TRACING_ENABLED="false", OTEL_SDK_DISABLED="true"
 )
 
-import edictum
 import workloads
+from adapter_timing import CALLS_PER_RUN, AdapterBench, serve
 from crewai import Agent
 from crewai.events.event_listener import event_listener
 from crewai.hooks import clear_all_tool_call_hooks
@@ -40,12 +34,6 @@ except ImportError:
     from edictum.adapters.crewai import CrewAIAdapter
 
     WRAPS = False
-
-CALLS_PER_SESSION = 100  # below the lowest built-in limit of every engine
-WARM_UP_CALLS = 60
-CALLS_PER_RUN = 10  # of an agent
-
-PRINCIPAL = edictum.Principal(user_id="u-17", role="developer", claims={"contract": "internal"})
 
 
 class WriteFile(BaseTool):
@@ -90,16 +78,13 @@ class Model(BaseLLM):
         return [self._turns[made]] if made < len(self._turns) else "done"
 
 
-class Bench:
+class CrewAIBench(AdapterBench):
     """
-    Keeps a guard, as a program would.
+    Calls by way of CrewAI.
     """
 
     def __init__(self) -> None:
-        self._guard = edictum.Edictum.from_bundle_dict(
-            workloads.ruleset("W2"), policy_version="0" * 64, principal=PRINCIPAL
-        )
-        self._serial = count()
+        super().__init__()
         self._tool = WriteFile(args_schema=_schema(workloads.calls("allowed")[0].args))
         event_listener.formatter.verbose = False
 
@@ -107,8 +92,7 @@ class Bench:
         """
         An adapter for a new session.
         """
-        self._guard.local_sink.clear()
-        return CrewAIAdapter(self._guard, session_id=f"s{next(self._serial)}")
+        return CrewAIAdapter(self.guard, session_id=self.new_session())
 
     def wrapped(self) -> BaseTool:
         """
@@ -123,7 +107,7 @@ class Bench:
         """
         What CrewAI takes for a call without anybody around it.
         """
-        return self._timed(pool, seconds, lambda: self._tool.run)
+        return self.timed(pool, seconds, lambda: _by_name(self._tool.run))
 
     def governed(self, pool: list[Any], seconds: float) -> list[int]:
         """
@@ -131,38 +115,19 @@ class Bench:
         """
         allowed = self.wrapped().run(**pool[0].args) == "ok"
         assert allowed is (".env" not in pool[0].args["path"])
-        return self._timed(pool, seconds, lambda: self.wrapped().run)
+        return self.timed(pool, seconds, lambda: _by_name(self.wrapped().run))
 
     async def plain_awaited(self, pool: list[Any], seconds: float) -> list[int]:
         """
         See :meth:`plain`.
         """
-        return await self._timed_awaited(pool, seconds, lambda: self._tool.arun)
+        return await self.timed_awaited(pool, seconds, lambda: _by_name(self._tool.arun))
 
     async def governed_awaited(self, pool: list[Any], seconds: float) -> list[int]:
         """
         See :meth:`governed`.
         """
-        return await self._timed_awaited(pool, seconds, lambda: self.wrapped().arun)
-
-    async def bare_awaited(self, pool: list[Any], seconds: float) -> list[int]:
-        """
-        The guard alone around the function.
-        """
-
-        def run() -> Callable[..., Any]:
-            self._guard.local_sink.clear()
-            name = f"s{next(self._serial)}"
-
-            async def one(**args: Any) -> Any:
-                try:
-                    return await self._guard.run("write_file", args, self._tool._arun, session_id=name)
-                except edictum.EdictumDenied as denied:
-                    return denied
-
-            return one
-
-        return await self._timed_awaited(pool, seconds, run)
+        return await self.timed_awaited(pool, seconds, lambda: _by_name(self.wrapped().arun))
 
     def agent(self, pool: list[Any], seconds: float) -> list[int]:
         """
@@ -205,37 +170,9 @@ class Bench:
             clear_all_tool_call_hooks()
         return samples[1:]
 
-    def _timed(self, pool: list[Any], seconds: float, session: Callable[[], Callable[..., Any]]) -> list[int]:
-        samples: list[int] = []
-        stop = perf_counter_ns() + int(seconds * 1e9)
-        for number, call in enumerate(cycle(pool)):
-            if number % CALLS_PER_SESSION == 0:
-                one = session()
-            begin = perf_counter_ns()
-            one(**call.args)
-            end = perf_counter_ns()
-            if number >= WARM_UP_CALLS:
-                samples.append(end - begin)
-                if end > stop:
-                    break
-        return samples
 
-    async def _timed_awaited(
-        self, pool: list[Any], seconds: float, session: Callable[[], Callable[..., Any]]
-    ) -> list[int]:
-        samples: list[int] = []
-        stop = perf_counter_ns() + int(seconds * 1e9)
-        for number, call in enumerate(cycle(pool)):
-            if number % CALLS_PER_SESSION == 0:
-                one = session()
-            begin = perf_counter_ns()
-            await one(**call.args)
-            end = perf_counter_ns()
-            if number >= WARM_UP_CALLS:
-                samples.append(end - begin)
-                if end > stop:
-                    break
-        return samples
+def _by_name(run: Callable[..., Any]) -> Callable[[Any], Any]:
+    return lambda call: run(**call.args)
 
 
 def _schema(args: dict[str, Any]) -> Any:
@@ -243,34 +180,5 @@ def _schema(args: dict[str, Any]) -> Any:
     return create_model("WriteFile", **fields)
 
 
-async def main() -> None:
-    """
-    Answer commands until stdin ends.
-    """
-    if hasattr(os, "sched_setaffinity"):  # one core for all engines: helper threads are part of the price
-        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
-    logging.disable(logging.CRITICAL)
-    bench = Bench()
-    pools = {kind: workloads.calls(kind) for kind in ("allowed", "blocked")}
-    print(json.dumps({"edictum": edictum.__version__, "python": sys.version.split()[0]}), flush=True)
-    for line in sys.stdin:
-        command = json.loads(line)
-        pool, seconds = pools[command["calls"]], command["seconds"]
-        try:
-            samples = await _measure(bench, command["do"], pool, seconds)
-        except Exception as error:  # an adapter that cannot do it
-            print(json.dumps({"failed": f"{type(error).__name__}: {error}"}), flush=True)
-            continue
-        print(json.dumps({"p50": statistics.median(samples), "count": len(samples)}), flush=True)
-
-
-async def _measure(bench: Bench, what: str, pool: list[Any], seconds: float) -> list[int]:
-    if what.endswith("awaited"):
-        samples: list[int] = await getattr(bench, what)(pool, seconds)
-        return samples
-    # In a thread without an event loop, where synchronous programs are.
-    return await asyncio.to_thread(getattr(bench, what), pool, seconds)
-
-
 if __name__ == "__main__":
-    asyncio.run(main())
+    serve(CrewAIBench)

@@ -12,6 +12,7 @@ import select
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import FrozenInstanceError
 from pathlib import Path
@@ -74,6 +75,15 @@ class Terminal:
 
     def type(self, text: str) -> None:
         os.write(self._write_end, text.encode())
+
+    def wait_until_taken(self) -> None:
+        """
+        Wait until somebody has read what was typed, and so knows which prompt was on screen.
+        """
+        until = time.monotonic() + PATIENCE
+        while select.select([self._read_end], [], [], 0)[0]:
+            assert time.monotonic() < until, "nobody reads what was typed"
+            time.sleep(0.001)
 
     def hang_up(self) -> None:
         if not self._hung_up:
@@ -417,8 +427,7 @@ def test_line_begun_before_expiry_does_not_answer_the_next_prompt(terminal: Term
         first = asyncio.create_task(terminal.ask("first"))
         await terminal.shown("first")
         terminal.type("y")
-        while select.select([terminal._read_end], [], [], 0)[0]:
-            await asyncio.sleep(0)
+        await asyncio.to_thread(terminal.wait_until_taken)
         first.cancel()
         await asyncio.to_thread(terminal.screen.wait_for, "is closed")
 
@@ -432,6 +441,42 @@ def test_line_begun_before_expiry_does_not_answer_the_next_prompt(terminal: Term
         return await second
 
     assert outcome(asyncio.run(main())) == APPROVED
+
+
+@posix_only
+def test_key_that_is_taken_long_after_it_came_does_not_answer_the_next_prompt(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    The reader's thread has the byte and gets no time to go on, until the next prompt is on screen.
+    """
+    taken, go_on = threading.Event(), threading.Event()
+
+    def read(fd: int, size: int, read: Callable[[int, int], bytes] = os.read) -> bytes:
+        got = read(fd, size)
+        if fd == terminal._read_end and not taken.is_set():
+            taken.set()
+            assert go_on.wait(PATIENCE)
+        return got
+
+    monkeypatch.setattr(os, "read", read)
+
+    async def main() -> ApprovalDecision:
+        first = asyncio.create_task(terminal.ask("first"))
+        await terminal.shown("first")
+        terminal.type("y\n")
+        assert await asyncio.to_thread(taken.wait, PATIENCE)
+        first.cancel()
+        second = asyncio.create_task(terminal.ask("second"))
+        await terminal.shown("second")
+        go_on.set()
+        await asyncio.to_thread(terminal.screen.wait_for, "Ignored this line")
+        await terminal.shown("second")
+        assert not second.done()
+        terminal.type("n\n")
+        return await second
+
+    assert outcome(asyncio.run(main())) == DENIED
 
 
 def test_expired_prompt_makes_room_for_the_next(terminal: Terminal) -> None:

@@ -223,6 +223,8 @@ class BelongsToOneLoop(Lines):
 
 @caught_by("events_of_threads_are_recorded_once_each")
 class ForOneThread(Lines):
+    rounds = 3
+
     def __init__(self) -> None:
         super().__init__()
         self.crossing = Crossing()

@@ -310,6 +310,8 @@ class BelongsToOneLoop(PlainBackend):
 
 @caught_by("increments_of_threads_are_all_counted")
 class ForOneThread(PlainBackend):
+    rounds = 3
+
     def __init__(self) -> None:
         super().__init__()
         self.crossing = Crossing()
@@ -525,6 +527,8 @@ class ReleasesTwice(Reserving):
     "guard_runs_exactly_as_many_calls_of_threads_as_the_limit_says",
 )
 class ChecksThenCountsInThreads(Reserving):
+    rounds = 3
+
     def __init__(self) -> None:
         super().__init__()
         self.crossing = Crossing()
@@ -558,6 +562,8 @@ class NowCountsNoFailures(MemoryBackend):
 
 @caught_by("limit_without_waiting_under_threads_grants_exactly_that_many")
 class NowIsForOneThread(MemoryBackend):
+    rounds = 3
+
     def __init__(self) -> None:
         super().__init__()
         self.crossing = Crossing()

@@ -87,7 +87,8 @@ def whole_and_other_lines(path: Path) -> tuple[dict[str, list[int]], list[bytes]
     numbers: dict[str, list[int]] = defaultdict(list)
     others = []
     for part in parts(path):
-        for line in part.read_bytes().split(b"\n")[:-1] if part.exists() else ():
+        # A file that was rotated away may end within a line, whose writer was killed.
+        for line in part.read_bytes().removesuffix(b"\n").split(b"\n") if part.exists() and part.stat().st_size else ():
             try:
                 event = json.loads(line)
             except ValueError:

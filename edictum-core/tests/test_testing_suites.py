@@ -269,12 +269,9 @@ class TestLocalApprovals(ApprovalBackendSuite):
         return self.terminal.backend
 
     async def answer(self, backend: ApprovalBackend, request: ApprovalRequest, approved: bool) -> None:
-        screen = self.terminal.screen
-        await asyncio.to_thread(screen.wait_for, f"(id: {request.approval_id}) ")
-        late = f"Approval {request.approval_id} is closed" in screen.getvalue()
+        await asyncio.to_thread(self.terminal.screen.wait_for, f"(id: {request.approval_id}) ")
         self.terminal.type("y\n" if approved else "n\n")
-        if late:
-            await asyncio.to_thread(screen.wait_for, "Ignored this line")
+        await asyncio.to_thread(self.terminal.wait_until_taken)
 
     def break_it(self, backend: ApprovalBackend) -> bool:
         def write(text: str) -> int:

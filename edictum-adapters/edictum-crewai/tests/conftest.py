@@ -27,6 +27,7 @@ import pytest
 from crewai.events.event_bus import crewai_event_bus
 from crewai.hooks import get_after_tool_call_hooks, get_before_tool_call_hooks
 from edictum_crewai._net import _passages
+from edictum_crewai._tools import innermost
 
 atexit.register(shutil.rmtree, os.environ["CREWAI_STORAGE_DIR"], ignore_errors=True)
 _connect = socket.socket.connect
@@ -52,3 +53,4 @@ def _nothing_left_behind() -> Iterator[None]:
     if _passages.get():
         gc.collect()  # some releases leave blocked calls, which go with their frames
     assert [passage for passage in _passages.get() if passage.call is not None and passage.before() is not None] == []
+    assert innermost() is None

@@ -8,6 +8,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import Context, copy_context
 from typing import Any
 
 import pytest
@@ -48,7 +49,7 @@ from edictum import Principal, SelfTestError
 from edictum.testing import AutoApprovalBackend
 from edictum_crewai import CrewAIAdapter
 from edictum_crewai._framework import MODERN_HOOKS
-from edictum_crewai._net import REWRITTEN, WITHHELD
+from edictum_crewai._net import REWRITTEN, WITHHELD, _passages
 from edictum_crewai.scripted import ScriptedLLM, use
 
 
@@ -506,3 +507,20 @@ def test_release_with_scopes_is_known_as_one() -> None:
     import crewai.hooks
 
     assert hasattr(crewai.hooks, "dispatch") is MODERN_HOOKS
+
+
+def test_context_that_outlives_a_call_does_not_keep_it() -> None:
+    """
+    For example of a thread that the tool has started.
+    """
+    kept: list[Context] = []
+
+    def read(path: str) -> str:
+        kept.append(copy_context())
+        return path
+
+    adapter = CrewAIAdapter(guard_of())
+    with adapter.register():
+        crew_of(script_of("a.txt"), reader([], read)).kickoff()
+    (context,) = kept
+    assert [passage.call for passage in context[_passages]] == [None]

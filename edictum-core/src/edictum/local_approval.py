@@ -273,8 +273,9 @@ class _Console:
         if stdin is None:
             prompt.deliver(_nobody_there())
             return
-        self._on_screen = prompt
         _drop_typed_ahead(stdin)
+        # Only now, so that a key that came before and is not dropped is noted for no prompt.
+        self._on_screen = prompt
         self._print(prompt.text)
         self._read_if_not_reading()
 
@@ -333,7 +334,7 @@ class _Console:
 
     def _read(self, stdin: TextIO) -> None:
         """
-        Body of the reader thread: one line, with the prompt that was on screen when its first byte came.
+        Body of the reader thread: one line, with the prompt that was on screen when it began.
         """
         meant_for: _Prompt | None = None
 
@@ -349,7 +350,7 @@ class _Console:
         self.post(_Line(text, meant_for))
 
 
-def _read_line(stdin: TextIO, on_first_byte: Callable[[], None]) -> str | None:
+def _read_line(stdin: TextIO, on_begin: Callable[[], None]) -> str | None:
     """
     Read one line, no byte more, and None at the end of the input or when the line is cut off there.
 
@@ -361,21 +362,34 @@ def _read_line(stdin: TextIO, on_first_byte: Callable[[], None]) -> str | None:
         fd = stdin.fileno()
     except (AttributeError, OSError, ValueError):
         line = stdin.readline()
-        on_first_byte()
+        on_begin()
         return line if line.endswith("\n") else None
     kept = bytearray()
-    started = False
+    # Before the byte is taken: it may take this thread long to go on, and meanwhile the next prompt be shown.
+    _wait_for_input(fd)
+    on_begin()
     while True:
         byte = os.read(fd, 1)
-        if not started:
-            started = True
-            on_first_byte()
         if not byte:
             return None
         if byte == b"\n":
             return kept.decode("utf-8", "replace") if len(kept) <= _MAX_LINE else ""
         if len(kept) <= _MAX_LINE:
             kept += byte
+
+
+def _wait_for_input(fd: int) -> None:
+    """
+    Sleep until there is something to read.
+
+    Not at all on Windows, which has no call for it: what is typed there for a prompt that follows an expired one
+    has to be typed a second time.
+    """
+    if sys.platform != "win32":
+        import select
+
+        with suppress(ValueError):  # a descriptor above those that select() can take
+            select.select([fd], [], [])
 
 
 def _drop_typed_ahead(stdin: TextIO) -> None:

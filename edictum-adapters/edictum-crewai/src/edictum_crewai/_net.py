@@ -134,10 +134,11 @@ class Net:
         passage = self._leave(context)
         if passage is None:
             return self._undecided(context)
-        if passage.call is None:
+        call, passage.call = passage.call, None  # contexts that were copied meanwhile may live on
+        if call is None:
             return passage.refusal if framework.nothing_ran(context) else None
         text = context.tool_result
-        shown = self._judged(passage, passage.call, context)
+        shown = self._judged(passage, call, context)
         return None if shown == text else str(shown)
 
     def _judged(self, passage: Passage, call: SyncCall, context: ToolCallHookContext) -> Any:
