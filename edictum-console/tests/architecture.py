@@ -15,6 +15,8 @@ from pathlib import Path
 SYSTEM_REPOSITORIES = {
     "DueApprovals": "the worker ends what is over for all tenants",
     "Leftovers": "the worker removes what is over for all tenants",
+    "EventUpkeep": "workers make room for the events of all tenants, and remove what is over",
+    "RollupTenants": "workers add the counts of all tenants up",
     "TenantRepository": "makes tenants",
     "KeyLookup": "the prefix of a key is all that is known of who asks",
     "PeopleLookup": "an e-mail address is all that is known of who signs in, and the first person has no tenant yet",

@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import attrs
@@ -279,17 +280,23 @@ def test_every_route_with_an_id_answers_404_for_one_of_another_tenant(
         users = await other.must("GET", "/api/v1/users")
         their_agent = Session(console.client, {"Authorization": f"Bearer {made['key']}"})
         asked = await their_agent.must("POST", "/v1/approvals", {"tool_name": "t", "message": "m"})
+        happened = {"action": "call_allowed", "timestamp": datetime.now(UTC).isoformat(), "agent_id": "theirs"}
+        happened |= {"session_id": "s", "workflow": {"name": "w"}}
+        await their_agent.must("POST", "/v1/events", {"events": [happened]})
+        (event,) = (await other.must("GET", "/api/v1/events"))["events"]
         theirs = {
             "{key_id:uuid}": made["api_key"]["id"],
             "{user_id:uuid}": users["users"][0]["id"],
             "{env:str}": "theirs",
             "{name:str}": "docs-rules",
             "{approval_id:uuid}": asked["id"],
+            "{event_id:uuid}": event["id"],
+            "{agent_id:str}": "theirs",
             "{version:int}": "1",
         }
         await upload(other)
         await other.must("POST", "/api/v1/bundles/docs-rules/1/deploy", {"env": "theirs"})
-        lists = ("approvals", "keys", "users", "environments", "bundles", "deployments")
+        lists = ("approvals", "keys", "users", "environments", "bundles", "deployments", "events")
         before = [await other.must("GET", f"/api/v1/{name}") for name in lists]
         ana = await console.sign_in()
         tried = 0

@@ -16,6 +16,8 @@ import attrs
 
 from edictum_console.db.leftovers import Leftovers
 from edictum_console.domains.approvals.service import expire_due
+from edictum_console.domains.events.upkeep import keep_partitions, remove_over
+from edictum_console.domains.rollups.service import fold_all, tidy
 from edictum_console.resources import Resources
 
 logger = logging.getLogger(__name__)
@@ -69,6 +71,10 @@ def workers_of(resources: Resources) -> list[Worker]:
             "approval expiry", timedelta(seconds=10), lambda: expire_due(resources.scopes, stores.limits, stores.bus)
         ),
         Worker("leftovers", timedelta(hours=1), leftovers.remove),
+        Worker("event partitions", timedelta(hours=24), lambda: keep_partitions(resources.scopes)),
+        Worker("event retention", timedelta(hours=1), lambda: remove_over(resources.scopes)),
+        Worker("rollups", timedelta(seconds=10), lambda: fold_all(resources.scopes)),
+        Worker("older rollups", timedelta(hours=1), lambda: tidy(resources.scopes)),
     ]
 
 

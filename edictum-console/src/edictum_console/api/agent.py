@@ -8,6 +8,7 @@ from litestar import Router
 
 from edictum_console.domains.approvals.controllers import AgentApprovalController
 from edictum_console.domains.deployments.controllers import AgentRulesetController
+from edictum_console.domains.events.controllers import AgentEventController, WorkflowStateController
 from edictum_console.domains.sessions.controllers import SessionController
 from edictum_console.domains.signing.controllers import TrustedKeyController
 from edictum_console.domains.tenants.controllers import AliveController
@@ -25,10 +26,12 @@ def agent_routes() -> list[Router]:
             PREFIX,
             route_handlers=[
                 AgentApprovalController,
+                AgentEventController,
                 AgentRulesetController,
                 AliveController,
                 SessionController,
                 TrustedKeyController,
+                WorkflowStateController,
             ],
         ),
         Router(OLDER_PREFIX, route_handlers=[SessionController]),

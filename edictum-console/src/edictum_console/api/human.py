@@ -11,9 +11,11 @@ from edictum_console.domains.approvals.controllers import ApprovalController
 from edictum_console.domains.audit.controllers import AuditController
 from edictum_console.domains.deployments.controllers import DeployController, DeploymentController
 from edictum_console.domains.environments.controllers import EnvironmentController
+from edictum_console.domains.events.controllers import EventController, WorkflowStateController
 from edictum_console.domains.keys.controllers import KeyController
 from edictum_console.domains.rulesets.controllers import RulesetController
 from edictum_console.domains.signing.controllers import SigningKeyController
+from edictum_console.domains.statistics.controllers import StatisticsController
 from edictum_console.domains.tenants.controllers import HealthController, SetupController
 
 PREFIX = "/api/v1"
@@ -29,12 +31,15 @@ def human_routes() -> Router:
         DeployController,
         DeploymentController,
         EnvironmentController,
+        EventController,
         HealthController,
         KeyController,
         LoginController,
         RulesetController,
         SetupController,
         SigningKeyController,
+        StatisticsController,
         UserController,
+        WorkflowStateController,
     ]
     return Router(PREFIX, route_handlers=controllers)

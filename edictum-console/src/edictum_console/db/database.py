@@ -11,11 +11,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from contextvars import ContextVar
 from datetime import datetime
 from typing import Any, Literal, TypeAlias, TypeVar
+from uuid import UUID
 
 from piccolo.engine.base import Engine
 from piccolo.querystring import QueryString
@@ -128,6 +129,57 @@ class Database(ABC):
     async def table_names(self) -> set[str]:
         """
         The tables that there are.
+        """
+
+    @abstractmethod
+    async def insert_new(self, table: type[Table], columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[UUID]:
+        """
+        Insert many rows at once, but for those that are there already; much faster than one object for each row.
+
+        Args:
+            table: The table.
+            columns: The columns, the first of which is ``id``.
+            rows: Their values, in an order that all who insert keep to, so that none waits for another in a circle.
+
+        Returns:
+            The ids of the rows that were not there.
+
+        Raises:
+            RuntimeError: No transaction is open.
+        """
+
+    @abstractmethod
+    async def insert_or_update(
+        self, table: type[Table], columns: Sequence[str], rows: Sequence[Sequence[Any]], update: str
+    ) -> None:
+        """
+        Insert many rows at once, and change those that are there already.
+
+        Args:
+            table: The table.
+            columns: The columns.
+            rows: Their values, in an order that all who insert keep to.
+            update: What follows ``ON CONFLICT`` in the statement.
+
+        Raises:
+            RuntimeError: No transaction is open.
+        """
+
+    @abstractmethod
+    async def keep_partitions(self, table: type[Table], partitions: Mapping[str, tuple[int, int]], oldest: int) -> None:
+        """
+        Make parts of a table that is divided by ``day``, and drop those that are over; nothing where none is divided.
+
+        Args:
+            table: The table.
+            partitions: Parts that there must be: for each name, its first day and the first day after it.
+            oldest: The first day that is kept; parts that end before it are dropped with all that is in them.
+        """
+
+    @abstractmethod
+    async def days_without_partition(self, table: type[Table]) -> list[int]:
+        """
+        The days of rows that came before there was a part for them; none where no table is divided.
         """
 
     async def ping(self) -> None:

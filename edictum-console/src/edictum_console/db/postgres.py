@@ -8,18 +8,22 @@ started with the database and everything runs in it.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator, Iterator
+import re
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime
 from typing import Any, cast
+from uuid import UUID
 
 import asyncpg
 from piccolo.engine.postgres import PostgresEngine
 from piccolo.querystring import QueryString
+from piccolo.table import Table
 
 from edictum_console.db.database import Database, OpenTransaction, to_the_end
 from edictum_console.errors import StartError, UnavailableError
 
+_PARTITION_END = re.compile(r"TO \('?(\d+)'?\)")
 _POOL = {"min_size": 1, "max_size": 10, "timeout": 10, "command_timeout": 30}
 
 
@@ -143,14 +147,97 @@ class PostgresDatabase(Database):
                 else "a console without EDICTUM_REDIS_URL uses this database; stop it, or give it the same Redis"
             )
 
-    async def table_names(self) -> set[str]:
+    async def insert_new(self, table: type[Table], columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[UUID]:
         """
-        The tables that there are.
+        Insert many rows at once, but for those that are there already.
+        """
+        found = await self._insert(table, columns, rows, "DO NOTHING RETURNING id")
+        return [row["id"] for row in found]
+
+    async def insert_or_update(
+        self, table: type[Table], columns: Sequence[str], rows: Sequence[Sequence[Any]], update: str
+    ) -> None:
+        """
+        Insert many rows at once, and change those that are there already.
+        """
+        await self._insert(table, columns, rows, update)
+
+    async def _insert(
+        self, table: type[Table], columns: Sequence[str], rows: Sequence[Sequence[Any]], on_conflict: str
+    ) -> list[Any]:
+        """
+        Send each column as one array: the statement is the same for any number of rows, so it is prepared once.
+        """
+        transaction = self.require_transaction()
+        transaction.check_owner()
+        if not rows:
+            return []
+        types = {column._meta.db_column_name: column.column_type.partition("(")[0] for column in table._meta.columns}
+        arrays = ", ".join(f"${number}::{types[name]}[]" for number, name in enumerate(columns, 1))
+        statement = f"INSERT INTO {table._meta.tablename} ({', '.join(columns)}) SELECT * FROM unnest({arrays})"
+        with _reaching():
+            found: list[Any] = await transaction.connection.fetch(
+                f"{statement} ON CONFLICT {on_conflict}", *map(list, zip(*rows, strict=True))
+            )
+        return found
+
+    async def keep_partitions(self, table: type[Table], partitions: Mapping[str, tuple[int, int]], oldest: int) -> None:
+        """
+        Make parts of a table that is divided by ``day``, and drop those that are over.
+
+        Rows that came before their part was made lie in the part ``..._default`` and move.
+        """
+        name = table._meta.tablename
+        async with self.transaction():
+            await self.lock(f"partitions:{name}")
+            present = await self._partitions(name)
+            for part, (first, end) in partitions.items():
+                if part not in present and end > oldest:
+                    await self._make_partition(name, part, first, end)
+            over = [part for part, end in present.items() if end is not None and end <= oldest]
+            for part in over:
+                await self.fetch(f"DROP TABLE {part}")
+
+    async def days_without_partition(self, table: type[Table]) -> list[int]:
+        """
+        The days of rows in the default part.
+        """
+        rows = await self.fetch(f"SELECT DISTINCT day FROM {table._meta.tablename}_default")
+        return [row["day"] for row in rows]
+
+    async def _partitions(self, name: str) -> dict[str, int | None]:
+        """
+        The parts of a table, and the first day after each; None for the part that takes everything else.
         """
         rows = await self.fetch(
-            "SELECT table_name FROM information_schema.tables WHERE table_schema = current_schema()"
+            "SELECT c.relname, pg_get_expr(c.relpartbound, c.oid) AS bounds FROM pg_inherits AS i "
+            "JOIN pg_class AS c ON c.oid = i.inhrelid WHERE i.inhparent = {}::regclass",
+            name,
         )
-        return {row["table_name"] for row in rows}
+        ends = {row["relname"]: _PARTITION_END.search(row["bounds"]) for row in rows}
+        return {part: None if end is None else int(end[1]) for part, end in ends.items()}
+
+    async def _make_partition(self, name: str, part: str, first: int, end: int) -> None:
+        # The lock keeps rows for the new part from coming into the default one meanwhile; queries wait, briefly.
+        await self.fetch(f"LOCK TABLE {name}_default IN ACCESS EXCLUSIVE MODE")
+        await self.fetch(f"CREATE TABLE {part} (LIKE {name} INCLUDING DEFAULTS INCLUDING CONSTRAINTS)")
+        await self.fetch(
+            f"WITH moved AS (DELETE FROM {name}_default WHERE day >= {{}} AND day < {{}} RETURNING *) "
+            f"INSERT INTO {part} SELECT * FROM moved",
+            first,
+            end,
+        )
+        await self.fetch(f"ALTER TABLE {name} ATTACH PARTITION {part} FOR VALUES FROM ({first:d}) TO ({end:d})")
+
+    async def table_names(self) -> set[str]:
+        """
+        The tables that there are; not their parts.
+        """
+        rows = await self.fetch(
+            "SELECT relname FROM pg_class WHERE relnamespace = current_schema()::regnamespace "
+            "AND relkind IN ('r', 'p') AND NOT relispartition"
+        )
+        return {row["relname"] for row in rows}
 
 
 def _lock_number(name: str) -> int:

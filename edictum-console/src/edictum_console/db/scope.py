@@ -9,7 +9,7 @@ subclasses with their reasons, and fails on queries made in any other way.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, TypeAlias, TypeVar
 from uuid import UUID
@@ -17,6 +17,7 @@ from uuid import UUID
 import attrs
 from piccolo.columns import Column
 from piccolo.query import Count, Delete, Insert, Select, Update
+from piccolo.querystring import QueryString
 from piccolo.table import Table
 
 from edictum_console.db.database import Database
@@ -84,7 +85,7 @@ class Repository:
     def _table(self, table: type[TenantTableT]) -> type[TenantTableT]:
         return self._scope.database.table(table)
 
-    def _select(self, table: type[TenantTable], *columns: Column) -> Select[Any]:
+    def _select(self, table: type[TenantTable], *columns: Column | QueryString) -> Select[Any]:
         """
         Rows of the tenant.
         """
@@ -102,6 +103,39 @@ class Repository:
         New rows of the tenant; each gets an id where it has none.
         """
         return table.insert(*(table(**{"id": new_id(), **row, "tenant_id": self._scope.tenant_id}) for row in rows))
+
+    async def _insert_new(
+        self, table: type[TenantTable], columns: Sequence[str], rows: Sequence[Sequence[Any]]
+    ) -> list[UUID]:
+        """
+        Insert many rows of the tenant at once, but for those that are there already, and return the ids of the others.
+
+        Args:
+            table: The table.
+            columns: The columns, ``id`` first and without the tenant.
+            rows: Their values, in an order that all who insert keep to.
+        """
+        return await self._scope.database.insert_new(table, [*columns, "tenant_id"], self._owned(rows))
+
+    async def _insert_or_update(
+        self, table: type[TenantTable], columns: Sequence[str], rows: Sequence[Sequence[Any]], update: str
+    ) -> None:
+        """
+        Insert many rows of the tenant at once, and change those that are there already.
+
+        Args:
+            table: The table.
+            columns: The columns, without the tenant.
+            rows: Their values, in an order that all who insert keep to.
+            update: What follows ``ON CONFLICT``: a target with ``tenant_id`` in it, so that no other tenant's row is
+                changed, and what changes.
+        """
+        if "tenant_id" not in update.partition(")")[0]:
+            raise ValueError("rows of other tenants must not conflict")
+        await self._scope.database.insert_or_update(table, [*columns, "tenant_id"], self._owned(rows), update)
+
+    def _owned(self, rows: Sequence[Sequence[Any]]) -> list[tuple[Any, ...]]:
+        return [(*row, self._scope.tenant_id) for row in rows]
 
     def _update(self, table: type[TenantTable], values: Mapping[Any, Any]) -> Update[Any]:
         """

@@ -12,21 +12,26 @@ import asyncio
 import fcntl
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from typing import Any, cast
+from uuid import UUID
 
 import aiosqlite
 from piccolo.engine.sqlite import SQLiteEngine, dict_factory
 from piccolo.querystring import QueryString
+from piccolo.table import Table
 
 from edictum_console.db.database import Database, OpenTransaction, to_the_end
 from edictum_console.errors import StartError, UnavailableError
 
 # Synchronous stays at "full": an event that was acknowledged survives a power failure.
 _PRAGMAS = ("journal_mode = wal", "synchronous = full", "foreign_keys = on", "busy_timeout = 5000")
+
+_ROWS_OF_STATEMENT = 100
 
 
 class _Engine(SQLiteEngine):
@@ -154,11 +159,78 @@ class SqliteDatabase(Database):
         Nothing: whoever opened the file is alone.
         """
 
+    async def insert_new(self, table: type[Table], columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[UUID]:
+        """
+        Insert many rows at once, but for those that are there already.
+        """
+        inserted = await self._insert(table, columns, rows, "DO NOTHING")
+        if inserted == len(rows):
+            return [row[0] for row in rows]
+        # Nobody else writes, so the new rows are the last ones.
+        name = table._meta.tablename
+        found = await self.fetch(f"SELECT id FROM {name} ORDER BY rowid DESC LIMIT {{}}", inserted)
+        return [row["id"] for row in found]
+
+    async def insert_or_update(
+        self, table: type[Table], columns: Sequence[str], rows: Sequence[Sequence[Any]], update: str
+    ) -> None:
+        """
+        Insert many rows at once, and change those that are there already.
+        """
+        await self._insert(table, columns, rows, update)
+
+    async def _insert(
+        self, table: type[Table], columns: Sequence[str], rows: Sequence[Sequence[Any]], on_conflict: str
+    ) -> int:
+        """
+        Send many rows in each statement: between two statements the thread that runs them waits for this one.
+        """
+        transaction = self.require_transaction()
+        transaction.check_owner()
+        marks = f"({', '.join('?' * len(columns))})"
+        begin, inserted = f"INSERT INTO {table._meta.tablename} ({', '.join(columns)}) VALUES", 0
+        for start in range(0, len(rows), _ROWS_OF_STATEMENT):
+            part = rows[start : start + _ROWS_OF_STATEMENT]
+            statement = f"{begin} {', '.join([marks] * len(part))} ON CONFLICT {on_conflict}"
+            values = _plain_values(part)
+            try:
+                cursor = await transaction.connection.execute(statement, values)
+            except sqlite3.OperationalError as error:
+                raise _unavailable(error) from error
+            inserted += cursor.rowcount
+        return inserted
+
+    async def keep_partitions(self, table: type[Table], partitions: Mapping[str, tuple[int, int]], oldest: int) -> None:
+        """
+        Nothing: SQLite divides no tables.
+        """
+
+    async def days_without_partition(self, table: type[Table]) -> list[int]:
+        """
+        None: SQLite divides no tables.
+        """
+        return []
+
     async def table_names(self) -> set[str]:
         """
         The tables that there are.
         """
         return {row["name"] for row in await self.fetch("SELECT name FROM sqlite_master WHERE type = 'table'")}
+
+
+def _plain_values(rows: Sequence[Sequence[Any]]) -> list[Any]:
+    """
+    Write values in a row as Piccolo does, here rather than by its adapters in the thread.
+    """
+    columns: list[Sequence[Any]] = []
+    for column in zip(*rows, strict=True):
+        if type(column[0]) is UUID:
+            columns.append([str(value) for value in column])
+        elif type(column[0]) is datetime:
+            columns.append([str(value.astimezone(UTC)) for value in column])
+        else:
+            columns.append(column)
+    return list(chain.from_iterable(zip(*columns, strict=True)))
 
 
 async def _control(connection: aiosqlite.Connection, statement: str) -> None:

@@ -224,6 +224,82 @@ class Approvals(TenantTable, tablename="approvals"):
     last_polled_at = Timestamptz(null=True, default=None)
 
 
+class Events(TenantTable, tablename="events"):
+    """
+    The decision log, divided by months of ``day`` on Postgres.
+
+    The id is made of the event's own time and of what names it: the same event has the same id, and ids rise with time.
+    ``day`` is the event's own, too, such as 20260131; ``occurred_at`` counts microseconds since 1970, because both
+    databases calculate with it in the same way.
+    """
+
+    day = Integer()
+    occurred_at = BigInt()
+    env = Varchar(128)
+    agent_id = Varchar(160)
+    session_id = Varchar(255, null=True, default=None)
+    parent_session_id = Varchar(255, null=True, default=None)
+    call_id = Varchar(255)
+    tool_name = Varchar(255)
+    action = Varchar(64)
+    mode = Varchar(16)
+    rule_name = Varchar(255, null=True, default=None)
+    policy_version = Varchar(255, null=True, default=None)
+    principal_id = Varchar(255, null=True, default=None)
+    reason = Text(null=True, default=None)
+    duration_ms = Integer(null=True, default=None)
+    payload = Text(default="{}")
+
+
+class EventCounts(TenantTable, tablename="event_counts"):
+    """
+    What batches of events add to the statistics, until it is added; ``counts`` is JSON.
+    """
+
+    env = Varchar(128)
+    counts = Text()
+
+
+class EventRollups(TenantTable, tablename="event_rollups"):
+    """
+    How many events there were; ``minute`` counts from 1970, and ``span`` says for how many minutes a row stands.
+    """
+
+    span = Integer()
+    minute = Integer()
+    env = Varchar(128)
+    agent_id = Varchar(160)
+    tool_name = Varchar(255)
+    action = Varchar(64)
+    mode = Varchar(16)
+    rule_name = Varchar(255, default="")
+    number = BigInt()
+    duration_sum = BigInt()
+
+
+class RuleRollups(TenantTable, tablename="rule_rollups"):
+    """
+    How often rules were evaluated in an hour that begins with ``minute``.
+    """
+
+    minute = Integer()
+    env = Varchar(128)
+    rule_name = Varchar(255)
+    evaluated = BigInt()
+
+
+class WorkflowSnapshots(TenantTable, tablename="workflow_snapshots"):
+    """
+    The last workflow state of each session, from its events.
+    """
+
+    env = Varchar(128)
+    agent_id = Varchar(160)
+    session_id = Varchar(255)
+    occurred_at = BigInt()
+    snapshot = Text()
+
+
 ALL_TABLES: tuple[type[Table], ...] = (
     Tenants,
     Users,
@@ -239,4 +315,9 @@ ALL_TABLES: tuple[type[Table], ...] = (
     BundleSignatures,
     Deployments,
     Approvals,
+    Events,
+    EventCounts,
+    EventRollups,
+    RuleRollups,
+    WorkflowSnapshots,
 )

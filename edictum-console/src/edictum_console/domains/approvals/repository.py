@@ -63,6 +63,14 @@ class ApprovalRepository(Repository):
             query = query.where(table.status.is_in(list(wanted.statuses)))
         return list(await (query if before is None else query.where(table.id < before)))
 
+    async def pending(self, env: str | None, now: datetime) -> int:
+        """
+        How many nobody has decided and are not over.
+        """
+        table = self._table(tables.Approvals)
+        query = self._count(table).where(table.status == "pending").where(table.expires_at > now)
+        return int(await (query if env is None else query.where(table.env == env)))
+
     async def polled(self, approval_id: UUID, now: datetime) -> None:
         """
         Note that the agent still waits.

@@ -295,6 +295,13 @@ class ApprovalService:
         return actor.agent_id or f"key-{actor.key_id}"
 
 
+async def pending_count(scope: TenantScope, env: str | None) -> int:
+    """
+    Return how many requests of a tenant nobody has decided, in one environment or all.
+    """
+    return await ApprovalRepository(scope).pending(env, await scope.database.now())
+
+
 async def expire_due(scopes: Scopes, limits: RateLimits, bus: Bus) -> int:
     """
     End all requests whose time is over, of all tenants.
