@@ -228,7 +228,8 @@ def _keep_fitting(event: dict[str, Any]) -> None:
     if wrong:
         for name in wrong:
             del event[name]
-        event["invalid_fields"] = sorted(wrong)
+        known = [name for name in event.get("invalid_fields", ()) if type(name) is str and name in KINDS]
+        event["invalid_fields"] = sorted({*known, *wrong})
 
 
 def _shortened(text: str, limit: int) -> str:

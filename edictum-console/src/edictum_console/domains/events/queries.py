@@ -82,7 +82,7 @@ class EventQueryService:
         Return the most frequent values of each facet.
         """
         wanted = _with_window(wanted, await self._scope.database.now())
-        first, end = await self._minutes(wanted)
+        first, end = _minutes(wanted)
         found: dict[str, list[FacetValue]] = {}
         for column in FACETS:
             others = wanted.without(column)
@@ -108,7 +108,7 @@ class EventQueryService:
         if (until - since) / timedelta(seconds=bucket_seconds) > MOST_BUCKETS:
             raise unfit(("bucket_seconds",), f"makes more than {MOST_BUCKETS} buckets; choose larger ones")
         minutes = bucket_seconds // 60
-        first, end = await self._minutes(wanted)
+        first, end = _minutes(wanted)
         fine = first >= finest(await self._scope.database.now()) or minutes % HOUR == 0
         if fine and wanted.text is None and counted(wanted.values):
             found = await self._rollups.buckets(first, end, wanted.values, minutes)
@@ -153,15 +153,12 @@ class EventQueryService:
         state = msgspec.json.decode(row["snapshot"])
         return WorkflowState(row["agent_id"], row["session_id"], row["env"], state, moment_of(row["occurred_at"]))
 
-    async def _minutes(self, wanted: Filter) -> tuple[int, int]:
-        """
-        The whole minutes of a window, or hours where it begins before minutes are kept.
-        """
-        since, until = wanted.since or 0, wanted.until or 0
-        first = since // _MICROSECONDS
-        if first < finest(await self._scope.database.now()):
-            first -= first % HOUR
-        return first, -(-until // _MICROSECONDS)
+
+def _minutes(wanted: Filter) -> tuple[int, int]:
+    """
+    The first minute of a window, and the one after its last.
+    """
+    return (wanted.since or 0) // _MICROSECONDS, -(-(wanted.until or 0) // _MICROSECONDS)
 
 
 def _with_window(wanted: Filter, now: datetime) -> Filter:

@@ -17,7 +17,7 @@ import msgspec
 # The kind of each field that is known, and how long its text may be where that is limited.
 KINDS: dict[str, type] = {
     **dict.fromkeys(("tool_args", "principal", "workflow", "metadata"), dict),
-    **dict.fromkeys(("hooks_evaluated", "rules_evaluated", "warnings"), list),
+    **dict.fromkeys(("hooks_evaluated", "rules_evaluated", "warnings", "invalid_fields"), list),
     **dict.fromkeys(("tool_success", "postconditions_passed", "policy_error", "truncated"), bool),
     **dict.fromkeys(
         ("seq", "call_index", "duration_ms", "session_attempt_count", "session_execution_count"),
@@ -47,7 +47,7 @@ LENGTHS = {
 KINDS |= dict.fromkeys(LENGTHS, str)
 
 # What only the console says about an event.
-RESERVED = frozenset(("id", "env", "class", "received_at", "invalid_fields"))
+RESERVED = frozenset(("id", "env", "class", "received_at"))
 
 _BORDER = re.compile(r"_([a-z])")
 _CAMEL = {

@@ -87,7 +87,8 @@ class RollupRepository(Repository):
         table = self._table(tables.EventRollups)
         query = self._select(table).where(table.span == 1).where(table.minute < before)
         rows = list(await query.order_by(table.minute).limit(limit))
-        await self._delete(table).where(table.id.is_in([row["id"] for row in rows]))
+        if rows:
+            await self._delete(table).where(table.id.is_in([row["id"] for row in rows]))
         return rows
 
     async def totals(self, window: Window, *dimensions: str, limit: int = 10_000) -> list[dict[str, Any]]:

@@ -97,6 +97,8 @@ class RollupService:
             async with self._scope.transaction():
                 await self._lock()
                 rows = await self._rows.noted(_CHUNK)
+                if not rows:
+                    return folded  # somebody else was first
                 by_env: dict[str, Counts] = {}
                 for row in rows:
                     by_env.setdefault(row["env"], Counts()).add(row["counts"])
@@ -115,6 +117,8 @@ class RollupService:
             async with self._scope.transaction():
                 await self._lock()
                 rows = await self._rows.take_minutes(before, _ROWS_AT_ONCE)
+                if not rows:
+                    return
                 by_env: dict[str, Counts] = {}
                 for row in rows:
                     groups = by_env.setdefault(row["env"], Counts()).groups
@@ -133,13 +137,14 @@ class RollupService:
         Return counts by dimensions, the largest first.
 
         Args:
-            first: The first minute.
+            first: The first minute; its whole hour counts where minutes are not kept any more.
             end: The minute after the last one.
             values: For some dimensions, the values that are counted.
             dimensions: By what the counts are divided.
             limit: How many there may be.
         """
         await self.fold()
+        first = await self._counted_from(first)
         rows = await self._rows.totals(Window(first, end, values), *dimensions, limit=limit)
         return [{**row, "total": int(row["total"])} for row in rows]
 
@@ -150,6 +155,7 @@ class RollupService:
         Return counts by buckets of so many minutes and actions: the bucket's first minute, the action, the number.
         """
         await self.fold()
+        first = await self._counted_from(first)
         rows = await self._rows.buckets(Window(first, end, values), minutes)
         return [(int(row["bucket"]), row["action"], int(row["total"])) for row in rows]
 
@@ -160,6 +166,9 @@ class RollupService:
         await self.fold()
         rows = await self._rows.evaluated(first - first % HOUR, end, env)
         return {row["rule_name"]: int(row["evaluated"]) for row in rows}
+
+    async def _counted_from(self, first: int) -> int:
+        return first if first >= finest(await self._scope.database.now()) else first - first % HOUR
 
     async def _lock(self) -> None:
         await self._scope.database.lock(f"rollups:{self._scope.tenant_id}")

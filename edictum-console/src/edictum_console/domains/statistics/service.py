@@ -50,7 +50,9 @@ class StatisticsService:
         agents = await self._rollups.totals(first, end, values, "agent_id")
         wanted = Filter(values, microseconds_of(since), microseconds_of(until))
         last = await self._events.latest(wanted, _LAST)
-        took = [row["duration_ms"] for row in last if row["duration_ms"] and row["action"] == "call_executed"]
+        took = [
+            row["duration_ms"] for row in last if row["action"] == "call_executed" and row["duration_ms"] is not None
+        ]
         lags = [(row["created_at"] - moment_of(row["occurred_at"])) / timedelta(milliseconds=1) for row in last]
         return Overview(
             since,
