@@ -16,6 +16,7 @@ SYSTEM_REPOSITORIES = {
     "DueApprovals": "the worker ends what is over for all tenants",
     "Leftovers": "the worker removes what is over for all tenants",
     "EventUpkeep": "workers make room for the events of all tenants, and remove what is over",
+    "OperationsRepository": "asks about the database as a whole",
     "RollupTenants": "workers add the counts of all tenants up",
     "TenantRepository": "makes tenants",
     "KeyLookup": "the prefix of a key is all that is known of who asks",

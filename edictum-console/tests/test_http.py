@@ -280,7 +280,11 @@ def test_every_route_with_an_id_answers_404_for_one_of_another_tenant(
         users = await other.must("GET", "/api/v1/users")
         their_agent = Session(console.client, {"Authorization": f"Bearer {made['key']}"})
         asked = await their_agent.must("POST", "/v1/approvals", {"tool_name": "t", "message": "m"})
-        happened: dict[str, Any] = {"action": "call_allowed", "timestamp": datetime.now(UTC).isoformat(), "agent_id": "theirs"}
+        happened: dict[str, Any] = {
+            "action": "call_allowed",
+            "timestamp": datetime.now(UTC).isoformat(),
+            "agent_id": "theirs",
+        }
         happened |= {"session_id": "s", "workflow": {"name": "w"}}
         await their_agent.must("POST", "/v1/events", {"events": [happened]})
         (event,) = (await other.must("GET", "/api/v1/events"))["events"]

@@ -27,11 +27,13 @@ from edictum_console.db.opening import database_of
 from edictum_console.db.scope import Scopes, TenantScope
 from edictum_console.domains.accounts.service import StoredPeople
 from edictum_console.domains.keys.service import StoredKeys
+from edictum_console.domains.operations.controllers import MetricsController
 from edictum_console.domains.tenants.service import SetupService
 from edictum_console.errors import ConflictError, UnauthorizedError
 from edictum_console.http.bodies import BodyPlugin
 from edictum_console.http.errors import answer
 from edictum_console.http.headers import ResponseHeaders, request_id
+from edictum_console.http.measuring import BeginningMiddleware, Measuring
 from edictum_console.http.parameters import Injected
 from edictum_console.http.paths import AddressMiddleware
 from edictum_console.resources import Caller, Resources, Stores
@@ -82,8 +84,8 @@ def create_app(settings: Settings, *, hasher: Hasher | None = None) -> Litestar:
         REQUESTS_BY_KEY,
     )
     return Litestar(
-        [human_routes(), *agent_routes()],
-        before_send=[ResponseHeaders(settings.secure)],
+        [human_routes(), *agent_routes(), MetricsController],
+        before_send=[ResponseHeaders(settings.secure), Measuring(resources.metrics)],
         dependencies={
             "caller": Provide(provide_caller, sync_to_thread=False),
             "resources": Provide(lambda: resources, sync_to_thread=False),
@@ -92,11 +94,18 @@ def create_app(settings: Settings, *, hasher: Hasher | None = None) -> Litestar:
         exception_handlers={Exception: answer},
         lifespan=[console.running],
         logging_config=None,
-        middleware=[AddressMiddleware(), AuthenticationMiddleware(authenticator)],
+        middleware=[BeginningMiddleware(), AddressMiddleware(), AuthenticationMiddleware(authenticator)],
         openapi_config=None if settings.production else _openapi(),
         plugins=[BodyPlugin()],
         request_max_body_size=LARGEST_BODY,
-        state=State({"database": console.database, "limits": resources.stores.limits, "workers": console.workers}),
+        state=State(
+            {
+                "database": console.database,
+                "limits": resources.stores.limits,
+                "metrics_token": settings.metrics_token,
+                "workers": console.workers,
+            }
+        ),
     )
 
 

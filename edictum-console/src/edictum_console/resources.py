@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 import attrs
 
 from edictum_console.db.scope import Scopes
+from edictum_console.metrics import Metrics
 from edictum_console.security.actor import Actor, Anonymous
 from edictum_console.security.api_keys import KeyVerifier
 from edictum_console.security.logins import LoginKeeper
@@ -44,6 +45,7 @@ class Resources:
     verifier: KeyVerifier
     logins: LoginKeeper
     sealer: Sealer
+    metrics: Metrics = attrs.field(factory=Metrics)
 
 
 @attrs.frozen

@@ -49,6 +49,7 @@ _VARIABLES = (
     "EDICTUM_LOG_LEVEL",
     "EDICTUM_RATE_LIMIT_MAX_ATTEMPTS",
     "EDICTUM_RATE_LIMIT_WINDOW_SECONDS",
+    "EDICTUM_METRICS_TOKEN",
     "EDICTUM_REDIS_URL",
     "EDICTUM_SECRET_KEY",
     "EDICTUM_SESSION_TTL_HOURS",
@@ -81,6 +82,7 @@ class Settings:
         log_level: From which level on messages are written.
         auto_migrate: Whether ``serve`` brings the schema up to date.
         drain_seconds: Over how long streams are ended when the console stops.
+        metrics_token: What opens ``/metrics`` from other machines; None where only this one may read them.
         events_per_minute: How many events a tenant may deliver within a minute.
         events_per_batch: How many events one request may have.
         events_body: How many bytes a request with events may have.
@@ -103,6 +105,7 @@ class Settings:
     log_level: str = "INFO"
     auto_migrate: bool = True
     drain_seconds: float = 10.0
+    metrics_token: bytes | None = attrs.field(default=None, repr=False)
     events_per_minute: int = 200_000
     events_per_batch: int = 10_000
     events_body: int = 64 * 1024 * 1024
@@ -149,6 +152,7 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         "log_level": reader.choice("EDICTUM_LOG_LEVEL", _LEVELS, "INFO"),
         "auto_migrate": reader.truth("EDICTUM_AUTO_MIGRATE", True),
         "drain_seconds": float(reader.whole("EDICTUM_DRAIN_SECONDS", 10, 0, 600)),
+        "metrics_token": reader.read("EDICTUM_METRICS_TOKEN", _secret),
         "events_per_minute": reader.whole("EDICTUM_EVENTS_PER_MINUTE", 200_000, 1, 100_000_000),
         "events_per_batch": reader.whole("EDICTUM_EVENTS_PER_BATCH", 10_000, 1, 100_000),
         "events_body": reader.whole("EDICTUM_EVENTS_BODY_MIB", 64, 1, 1024) * 1024 * 1024,

@@ -35,12 +35,14 @@ class Worker:
         every: The pause between two times.
         work: What is done.
         succeeded_at: When it last succeeded; the start counts.
+        failures: How often it failed.
     """
 
     name: str
     every: timedelta
     work: Callable[[], Awaitable[object]]
     succeeded_at: datetime = attrs.field(factory=lambda: datetime.now(UTC))
+    failures: int = 0
 
     def late(self, now: datetime) -> bool:
         """
@@ -57,6 +59,7 @@ class Worker:
                 await self.work()
                 self.succeeded_at = datetime.now(UTC)
             except Exception:
+                self.failures += 1
                 logger.exception("the worker %s failed", self.name)
             await asyncio.sleep(self.every.total_seconds())
 

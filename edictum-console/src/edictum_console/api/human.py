@@ -13,6 +13,7 @@ from edictum_console.domains.deployments.controllers import DeployController, De
 from edictum_console.domains.environments.controllers import EnvironmentController
 from edictum_console.domains.events.controllers import EventController, WorkflowStateController
 from edictum_console.domains.keys.controllers import KeyController
+from edictum_console.domains.operations.controllers import DetailsController
 from edictum_console.domains.rulesets.controllers import RulesetController
 from edictum_console.domains.signing.controllers import SigningKeyController
 from edictum_console.domains.statistics.controllers import StatisticsController
@@ -30,6 +31,7 @@ def human_routes() -> Router:
         AuditController,
         DeployController,
         DeploymentController,
+        DetailsController,
         EnvironmentController,
         EventController,
         HealthController,

@@ -26,6 +26,9 @@ from edictum_console.security.logins import LoginKeeper
 from edictum_console.settings import Settings
 from edictum_console.state.ports import Limit, RateLimits
 
+# Routes with this option have a credential of their own, which their guard checks.
+OWN_CREDENTIAL = "own_credential"
+
 IDENTIFIER = r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}"
 
 _AGENT_ID = re.compile(IDENTIFIER)
@@ -139,6 +142,8 @@ class AuthenticationMiddleware(ASGIMiddleware):
     """
     Puts who makes a request into its scope, for guards and handlers.
     """
+
+    exclude_opt_key = OWN_CREDENTIAL
 
     def __init__(self, authenticator: Authenticator) -> None:
         self._authenticator = authenticator

@@ -7,6 +7,8 @@ run plain functions in a thread, one after the other, for every request.
 
 from __future__ import annotations
 
+import hmac
+from ipaddress import ip_address
 from typing import Any
 
 from litestar.connection import ASGIConnection
@@ -62,6 +64,22 @@ def person_or_key(role: Role, *scopes: KeyScope) -> Guard:
     return guard
 
 
+async def metrics_reader(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+    """
+    Let whoever has the token for metrics in, or, where there is none, who is on the same machine.
+    """
+    token: bytes | None = connection.app.state.metrics_token
+    scheme, _, shown = connection.headers.get("authorization", "").partition(" ")
+    if token is not None:
+        if scheme.lower() == "bearer" and hmac.compare_digest(shown.strip().encode(), token):
+            return
+        raise UnauthorizedError("send EDICTUM_METRICS_TOKEN as Authorization: Bearer", "invalid_token")
+    # Through a proxy on this machine everybody comes from here, so nobody does.
+    proxied = any(name in connection.headers for name in ("x-forwarded-for", "forwarded", "via"))
+    if proxied or connection.client is None or not _is_loopback(connection.client.host):
+        raise UnauthorizedError("set EDICTUM_METRICS_TOKEN to read metrics from another machine", "token_missing")
+
+
 def limited(limit: Limit) -> Guard:
     """
     Limit how often each key, person or, where nobody is signed in, address may call.
@@ -74,6 +92,13 @@ def limited(limit: Limit) -> Guard:
             raise RateLimitedError("too many requests; try again later", wait)
 
     return guard
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _subject(connection: Connection) -> str:

@@ -71,7 +71,7 @@ def provide_ingest(scope_of_caller: Injected[TenantScope], resources: Injected[R
     """
     Make the service that takes events of the caller's tenant in.
     """
-    return IngestService(scope_of_caller, resources.stores.limits, resources.settings)
+    return IngestService(scope_of_caller, resources.stores.limits, resources.settings, resources.metrics)
 
 
 def provide_queries(scope_of_caller: Injected[TenantScope]) -> EventQueryService:

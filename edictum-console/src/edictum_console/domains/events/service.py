@@ -20,6 +20,7 @@ from edictum_console.domains.events.wire import moment_of
 from edictum_console.domains.rollups.service import RollupService
 from edictum_console.errors import RateLimitedError, TooLargeError
 from edictum_console.ids import new_id
+from edictum_console.metrics import Metrics
 from edictum_console.security.actor import KeyActor
 from edictum_console.settings import Settings
 from edictum_console.state.ports import Limit, RateLimits
@@ -47,10 +48,11 @@ class IngestService:
     The way into one tenant's decision log.
     """
 
-    def __init__(self, scope: TenantScope, limits: RateLimits, settings: Settings) -> None:
+    def __init__(self, scope: TenantScope, limits: RateLimits, settings: Settings, metrics: Metrics) -> None:
         self._scope = scope
         self._limits = limits
         self._settings = settings
+        self._metrics = metrics
         self._rows = EventRepository(scope)
         self._rollups = RollupService(scope)
 
@@ -88,7 +90,16 @@ class IngestService:
                 accepted = sum(event.id in new for event in events)
                 tally.accepted += accepted
                 tally.duplicates += len(events) - accepted
+                for word in ("redacted", "truncated"):
+                    self._count(word, sum(getattr(event, word) for event in events))
+        self._count("accepted", tally.accepted)
+        self._count("duplicate", tally.duplicates)
+        self._count("rejected", len(tally.rejected))
         return Ingested(tally.accepted, tally.duplicates, tally.rejected, batch.id or str(new_id()))
+
+    def _count(self, outcome: str, number: int) -> None:
+        if number:
+            self._metrics.add("edictum_events_total", number, outcome=outcome)
 
     def _sorted_out(self, outcomes: Sequence[Outcome], start: int, tally: _Tally) -> list[Event]:
         """
