@@ -77,3 +77,43 @@ def test_worker_that_fails_is_logged_and_tried_again(caplog: pytest.LogCaptureFi
         assert caplog.text.count("the worker test failed") == worker.failures == 2
 
     asyncio.run(check())
+
+
+def test_worker_finishes_what_it_does_when_the_console_stops() -> None:
+    async def check() -> None:
+        begun, go_on, done = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+        async def work() -> None:
+            begun.set()
+            await go_on.wait()
+            await asyncio.sleep(0)
+            done.set()
+
+        async with asyncio.timeout(10):
+            async with working([Worker("test", timedelta(hours=1), work)]):
+                await begun.wait()
+                go_on.set()
+        assert done.is_set()
+
+    asyncio.run(check())
+
+
+def test_worker_that_does_not_come_to_an_end_is_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edictum_console.workers._PATIENCE_SECONDS", 0.01)
+
+    async def check() -> None:
+        lost = asyncio.Event()
+
+        async def work() -> None:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                lost.set()  # as a driver would that loses it
+            await asyncio.Event().wait()
+
+        async with asyncio.timeout(10):
+            async with working([Worker("test", timedelta(hours=1), work)]):
+                await asyncio.sleep(0)
+        assert lost.is_set()
+
+    asyncio.run(check())

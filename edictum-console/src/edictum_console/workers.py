@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 
 import attrs
@@ -23,6 +23,7 @@ from edictum_console.resources import Resources
 logger = logging.getLogger(__name__)
 
 _LATE_INTERVALS = 5
+_PATIENCE_SECONDS = 5
 
 
 @attrs.define
@@ -50,18 +51,19 @@ class Worker:
         """
         return now - self.succeeded_at > self.every * _LATE_INTERVALS
 
-    async def run_forever(self) -> None:
+    async def run(self, stopping: asyncio.Event) -> None:
         """
-        Do it until cancelled; a failure is logged and tried again at the next time.
+        Do it until the console stops; a failure is logged and tried again at the next time.
         """
-        while True:
+        while not stopping.is_set():
             try:
                 await self.work()
                 self.succeeded_at = datetime.now(UTC)
             except Exception:
                 self.failures += 1
                 logger.exception("the worker %s failed", self.name)
-            await asyncio.sleep(self.every.total_seconds())
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stopping.wait(), self.every.total_seconds())
 
 
 def workers_of(resources: Resources) -> list[Worker]:
@@ -84,12 +86,17 @@ def workers_of(resources: Resources) -> list[Worker]:
 @asynccontextmanager
 async def working(workers: Sequence[Worker]) -> AsyncIterator[None]:
     """
-    Run workers meanwhile.
+    Run workers meanwhile; at the end, what they are doing is finished first.
     """
-    tasks = [asyncio.create_task(worker.run_forever(), name=worker.name) for worker in workers]
+    stopping = asyncio.Event()
+    tasks = {asyncio.create_task(worker.run(stopping), name=worker.name) for worker in workers}
     try:
         yield
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        stopping.set()
+        _, left = await asyncio.wait(tasks, timeout=_PATIENCE_SECONDS)
+        while left:
+            # Again and again, because drivers may lose a cancellation that comes just as a query ends.
+            for task in left:
+                task.cancel()
+            _, left = await asyncio.wait(left, timeout=1)
