@@ -26,6 +26,7 @@ from edictum_console.db.migrations import check_schema, migrate
 from edictum_console.db.opening import database_of
 from edictum_console.db.scope import Scopes, TenantScope
 from edictum_console.domains.accounts.service import StoredPeople
+from edictum_console.domains.events.gathering import Gathering
 from edictum_console.domains.keys.service import StoredKeys
 from edictum_console.domains.operations.controllers import MetricsController
 from edictum_console.domains.tenants.service import SetupService
@@ -101,6 +102,7 @@ def create_app(settings: Settings, *, hasher: Hasher | None = None) -> Litestar:
         state=State(
             {
                 "database": console.database,
+                "gathering": Gathering(),
                 "limits": resources.stores.limits,
                 "metrics_token": settings.metrics_token,
                 "workers": console.workers,

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from litestar import Controller, Request, get, post
+from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.enums import MediaType
 from litestar.openapi.spec import OpenAPIMediaType, Operation, RequestBody, Schema
@@ -67,11 +68,15 @@ def _schema(words: dict[str, Any]) -> Schema:
     )
 
 
-def provide_ingest(scope_of_caller: Injected[TenantScope], resources: Injected[Resources]) -> IngestService:
+def provide_ingest(
+    scope_of_caller: Injected[TenantScope], resources: Injected[Resources], state: State
+) -> IngestService:
     """
     Make the service that takes events of the caller's tenant in.
     """
-    return IngestService(scope_of_caller, resources.stores.limits, resources.settings, resources.metrics)
+    return IngestService(
+        scope_of_caller, state.gathering, resources.stores.limits, resources.settings, resources.metrics
+    )
 
 
 def provide_queries(scope_of_caller: Injected[TenantScope]) -> EventQueryService:

@@ -7,12 +7,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from uuid import UUID
 
 import attrs
 import msgspec
 
 from edictum_console.db.scope import TenantScope
 from edictum_console.domains.events.batches import Batch, read_event
+from edictum_console.domains.events.gathering import Gathering
 from edictum_console.domains.events.normalising import Event, Outcome, Rejection, normalise
 from edictum_console.domains.events.repository import EventRepository
 from edictum_console.domains.events.schemas import Ingested, RejectedEvent
@@ -48,8 +51,16 @@ class IngestService:
     The way into one tenant's decision log.
     """
 
-    def __init__(self, scope: TenantScope, limits: RateLimits, settings: Settings, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        scope: TenantScope,
+        gathering: Gathering,
+        limits: RateLimits,
+        settings: Settings,
+        metrics: Metrics,
+    ) -> None:
         self._scope = scope
+        self._gathering = gathering
         self._limits = limits
         self._settings = settings
         self._metrics = metrics
@@ -86,7 +97,8 @@ class IngestService:
             if events:
                 lost = [_gap(events[0], batch, actor, now)] if gap else []
                 gap = 0
-                new = await self._store(actor.env, [*events, *lost], now)
+                place = (actor.tenant_id, actor.env)
+                new = await self._gathering.store(place, [*events, *lost], partial(self._store, actor.env))
                 accepted = sum(event.id in new for event in events)
                 tally.accepted += accepted
                 tally.duplicates += len(events) - accepted
@@ -115,7 +127,8 @@ class IngestService:
                 events[outcome.id] = outcome
         return list(events.values())
 
-    async def _store(self, env: str, events: Sequence[Event], now: datetime) -> set[object]:
+    async def _store(self, env: str, events: Sequence[Event]) -> set[UUID]:
+        now = datetime.now(UTC)
         async with self._scope.transaction():
             new = await self._rows.add(env, events, now)
             fresh = [event for event in events if event.id in new]
@@ -128,7 +141,7 @@ class IngestService:
                         newest[session] = max(newest.get(session, (0, "")), (event.occurred_at, event.workflow))
                 if newest:
                     await self._rows.keep_snapshots(env, newest, now)
-        return set(new)
+        return new
 
 
 def _outcomes(raws: Sequence[msgspec.Raw], actor: KeyActor, now: datetime) -> list[Outcome]:
