@@ -44,11 +44,12 @@ from edictum_console.security.passwords import Hasher
 from edictum_console.security.sealing import Sealer
 from edictum_console.settings import Settings
 from edictum_console.state.database import DatabaseLogins, DatabaseSessionValues
-from edictum_console.state.memory import MemoryBus, MemoryRateLimits
+from edictum_console.state.memory import MemoryBus, MemoryPresence, MemoryRateLimits
 from edictum_console.state.ports import Bus, Limit, Signal
 from edictum_console.state.redis import (
     RedisBus,
     RedisLogins,
+    RedisPresence,
     RedisRateLimits,
     RedisSessionValues,
     check_redis,
@@ -151,11 +152,21 @@ class _Console:
         scopes = Scopes(database, wake)
         if redis is None:
             stores = Stores(
-                DatabaseSessionValues(scopes), DatabaseLogins(database), MemoryRateLimits(), bus, database.ping
+                DatabaseSessionValues(scopes),
+                DatabaseLogins(database),
+                MemoryRateLimits(),
+                bus,
+                MemoryPresence(),
+                database.ping,
             )
         else:
             stores = Stores(
-                RedisSessionValues(redis), RedisLogins(redis, LONGEST), RedisRateLimits(redis), bus, lambda: ping(redis)
+                RedisSessionValues(redis),
+                RedisLogins(redis, LONGEST),
+                RedisRateLimits(redis),
+                bus,
+                RedisPresence(redis),
+                lambda: ping(redis),
             )
         verifier = KeyVerifier(StoredKeys(database), hasher, stores.limits)
         logins = LoginKeeper(stores.logins, settings.secret_key, settings.session_ttl)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from litestar import Router
 
+from edictum_console.domains.agents.controllers import StatusController
 from edictum_console.domains.approvals.controllers import AgentApprovalController
 from edictum_console.domains.deployments.controllers import AgentRulesetController
 from edictum_console.domains.sessions.controllers import SessionController
@@ -28,6 +29,7 @@ def agent_routes() -> list[Router]:
                 AgentRulesetController,
                 AliveController,
                 SessionController,
+                StatusController,
                 TrustedKeyController,
             ],
         ),

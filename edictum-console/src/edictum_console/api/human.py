@@ -7,7 +7,9 @@ from __future__ import annotations
 from litestar import Router
 
 from edictum_console.domains.accounts.controllers import LoginController, UserController
+from edictum_console.domains.agents.controllers import AgentController, ExplanationController, RegistrationController
 from edictum_console.domains.approvals.controllers import ApprovalController
+from edictum_console.domains.assignment.controllers import AssignmentRuleController
 from edictum_console.domains.audit.controllers import AuditController
 from edictum_console.domains.deployments.controllers import DeployController, DeploymentController
 from edictum_console.domains.environments.controllers import EnvironmentController
@@ -24,14 +26,18 @@ def human_routes() -> Router:
     Everything under ``/api/v1`` that people use.
     """
     controllers = [
+        AgentController,
         ApprovalController,
+        AssignmentRuleController,
         AuditController,
         DeployController,
         DeploymentController,
         EnvironmentController,
+        ExplanationController,
         HealthController,
         KeyController,
         LoginController,
+        RegistrationController,
         RulesetController,
         SetupController,
         SigningKeyController,

@@ -224,6 +224,50 @@ class Approvals(TenantTable, tablename="approvals"):
     last_polled_at = Timestamptz(null=True, default=None)
 
 
+class AgentRegistrations(TenantTable, tablename="agent_registrations"):
+    """
+    Agents that were seen, what operators say about them, and what they said last.
+    """
+
+    env = Varchar(128)
+    agent_id = Varchar(128)
+    display_name = Varchar(255, default="")
+    operator_tags = Text(default="{}")
+    reported_tags = Text(default="{}")
+    tags_ignored = Boolean(default=False)
+    bundle_name = Varchar(128, null=True, default=None)
+    requested_name = Varchar(128, null=True, default=None)
+    assigned_name = Varchar(128, null=True, default=None)
+    assigned_at = Timestamptz(null=True, default=None)
+    applied_name = Varchar(128, null=True, default=None)
+    applied_revision = Varchar(128, null=True, default=None)
+    applied_at = Timestamptz(null=True, default=None)
+    state = Varchar(16, null=True, default=None)
+    last_error = Varchar(2000, null=True, default=None)
+    manifest = Text(null=True, default=None)
+    client = Varchar(255, null=True, default=None)
+    address = Varchar(64, null=True, default=None)
+    buffered_events = BigInt(default=0)
+    dropped_events = BigInt(default=0)
+    last_seen_at = Timestamptz(default=_EPOCH)
+
+
+class AssignmentRules(TenantTable, tablename="assignment_rules"):
+    """
+    Which ruleset agents run that name none; the lowest priority of an environment that matches wins.
+    """
+
+    env = Varchar(128)
+    priority = Integer()
+    pattern = Varchar(128)
+    tag_match = Text(default="{}")
+    trusted_tags_only = Boolean(default=False)
+    bundle_name = Varchar(128)
+    enabled = Boolean(default=True)
+    note = Varchar(2000, default="")
+    created_by = Varchar(320)
+
+
 ALL_TABLES: tuple[type[Table], ...] = (
     Tenants,
     Users,
@@ -239,4 +283,6 @@ ALL_TABLES: tuple[type[Table], ...] = (
     BundleSignatures,
     Deployments,
     Approvals,
+    AgentRegistrations,
+    AssignmentRules,
 )

@@ -71,6 +71,13 @@ class KeyActor:
         return self.agent_pattern is None or fnmatchcase(agent_id, self.agent_pattern)
 
     @property
+    def agent(self) -> str:
+        """
+        The agent id that the request names, or one that stands for the key.
+        """
+        return self.agent_id or f"key-{self.key_id}"
+
+    @property
     def name(self) -> str:
         """
         How it is called in records.

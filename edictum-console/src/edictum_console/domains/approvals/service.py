@@ -292,7 +292,7 @@ class ApprovalService:
             if actor.agent_id not in (None, body.agent_id) or not actor.may_be(body.agent_id):
                 raise ForbiddenError("the body names an agent that this request is not from", "agent_mismatch")
             return body.agent_id
-        return actor.agent_id or f"key-{actor.key_id}"
+        return actor.agent
 
 
 async def expire_due(scopes: Scopes, limits: RateLimits, bus: Bus) -> int:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, Literal
 
 import attrs
@@ -28,12 +29,33 @@ from edictum_console.domains.deployments.schemas import (
 from edictum_console.domains.environments.service import EnvironmentService
 from edictum_console.domains.rulesets.service import RulesetService, StoredRuleset
 from edictum_console.domains.signing.service import Signer, SigningService
-from edictum_console.errors import ConflictError, ForbiddenError, NotFoundError
+from edictum_console.errors import ConflictError, NotFoundError
 from edictum_console.http.paging import cursor_id, cut
 from edictum_console.ids import new_id
 from edictum_console.resources import Caller
-from edictum_console.security.actor import PersonActor, Role
 from edictum_console.security.sealing import Sealer
+
+
+@attrs.frozen
+class Running:
+    """
+    What runs in an environment under a name.
+
+    Attributes:
+        env: The environment.
+        name: The ruleset.
+        version: Its version.
+        revision_hash: The SHA-256 of its bytes.
+        deployment_seq: The number of its deployment.
+        deployed_at: When it was deployed.
+    """
+
+    env: str
+    name: str
+    version: int
+    revision_hash: str
+    deployment_seq: int
+    deployed_at: datetime
 
 
 class DeploymentService:
@@ -87,6 +109,22 @@ class DeploymentService:
             stored = await self._rulesets.find(name, version)
             return await self._add(rollback.env, stored, "rollback", rollback.note, newest, caller)
 
+    async def running(self) -> dict[tuple[str, str], Running]:
+        """
+        Return what runs, by environment and name.
+        """
+        return {
+            (row["env"], row["bundle_name"]): Running(
+                row["env"],
+                row["bundle_name"],
+                row["bundle_version"],
+                row["revision_hash"],
+                row["deployment_seq"],
+                row["created_at"],
+            )
+            for row in await self._rows.running()
+        }
+
     async def current(self, name: str, env: str) -> CurrentRuleset:
         """
         Return what runs in an environment, with its signatures.
@@ -137,10 +175,7 @@ class DeploymentService:
         """
         await self._environments.lock()
         await self._scope.database.lock(f"deploy:{self._scope.tenant_id}:{env}:{name}")
-        environment = await self._environments.require(env)
-        admin = isinstance(caller.actor, PersonActor) and caller.actor.role is Role.ADMIN
-        if environment.protected and not admin:
-            raise ForbiddenError(f"the environment '{env}' is protected; an administrator deploys there", "protected")
+        await self._environments.require_open_to(env, caller)
 
     async def _add(
         self,
