@@ -27,6 +27,7 @@ from edictum_console.db.opening import database_of
 from edictum_console.db.scope import Scopes, TenantScope
 from edictum_console.domains.accounts.service import StoredPeople
 from edictum_console.domains.keys.service import StoredKeys
+from edictum_console.domains.stream.hub import Hub, Rhythm
 from edictum_console.domains.tenants.service import SetupService
 from edictum_console.errors import ConflictError, UnauthorizedError
 from edictum_console.http.bodies import BodyPlugin
@@ -64,16 +65,23 @@ LARGEST_BODY = 2 * 1024 * 1024
 REQUESTS_BY_KEY = Limit("requests", 6000, timedelta(minutes=1))
 
 
-def create_app(settings: Settings, *, hasher: Hasher | None = None) -> Litestar:
+def create_app(settings: Settings, *, hasher: Hasher | None = None, rhythm: Rhythm | None = None) -> Litestar:
     """
     Make the application; it connects when it is started.
 
     Args:
         settings: What the operator decides.
         hasher: Hashes passwords and keys; None makes one with the usual cost.
+        rhythm: How often streams are looked after; None for the usual.
     """
     console = _Console.build(settings, hasher or Hasher())
-    resources = console.resources
+    resources, hub = console.resources, Hub(console.resources, rhythm or Rhythm())
+
+    @asynccontextmanager
+    async def running(app: Litestar) -> AsyncIterator[None]:
+        async with console.running(app), hub.running():
+            yield
+
     authenticator = Authenticator(
         settings,
         resources.verifier,
@@ -87,17 +95,25 @@ def create_app(settings: Settings, *, hasher: Hasher | None = None) -> Litestar:
         before_send=[ResponseHeaders(settings.secure)],
         dependencies={
             "caller": Provide(provide_caller, sync_to_thread=False),
+            "hub": Provide(lambda: hub, sync_to_thread=False),
             "resources": Provide(lambda: resources, sync_to_thread=False),
             "scope_of_caller": Provide(provide_scope, sync_to_thread=False),
         },
         exception_handlers={Exception: answer},
-        lifespan=[console.running],
+        lifespan=[running],
         logging_config=None,
         middleware=[AddressMiddleware(), AuthenticationMiddleware(authenticator)],
         openapi_config=None if settings.production else _openapi(),
         plugins=[BodyPlugin()],
         request_max_body_size=LARGEST_BODY,
-        state=State({"database": console.database, "limits": resources.stores.limits, "workers": console.workers}),
+        state=State(
+            {
+                "database": console.database,
+                "hub": hub,
+                "limits": resources.stores.limits,
+                "workers": console.workers,
+            }
+        ),
     )
 
 

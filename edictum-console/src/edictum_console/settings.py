@@ -51,6 +51,8 @@ _VARIABLES = (
     "EDICTUM_SESSION_TTL_HOURS",
     "EDICTUM_SIGNING_KEY_SECRET",
     "EDICTUM_SIGNING_KEY_SECRET_PREVIOUS",
+    "EDICTUM_STREAMS_PER_AGENT",
+    "EDICTUM_STREAMS_PER_TENANT",
     "EDICTUM_TRUSTED_PROXIES",
 )
 
@@ -78,6 +80,8 @@ class Settings:
         log_level: From which level on messages are written.
         auto_migrate: Whether ``serve`` brings the schema up to date.
         drain_seconds: Over how long streams are ended when the console stops.
+        streams_per_tenant: How many streams a tenant may hold at one replica.
+        streams_per_agent: How many of them may be of one agent.
     """
 
     data_dir: Path
@@ -97,6 +101,8 @@ class Settings:
     log_level: str = "INFO"
     auto_migrate: bool = True
     drain_seconds: float = 10.0
+    streams_per_tenant: int = 1000
+    streams_per_agent: int = 20
 
     @property
     def secure(self) -> bool:
@@ -140,6 +146,8 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         "log_level": reader.choice("EDICTUM_LOG_LEVEL", _LEVELS, "INFO"),
         "auto_migrate": reader.truth("EDICTUM_AUTO_MIGRATE", True),
         "drain_seconds": float(reader.whole("EDICTUM_DRAIN_SECONDS", 10, 0, 600)),
+        "streams_per_tenant": reader.whole("EDICTUM_STREAMS_PER_TENANT", 1000, 1, 100_000),
+        "streams_per_agent": reader.whole("EDICTUM_STREAMS_PER_AGENT", 20, 1, 100_000),
     }
     _read_admin(reader, values)
     if production and not str(values["base_url"]).startswith("https://"):

@@ -11,6 +11,7 @@ from edictum_console.domains.approvals.controllers import AgentApprovalControlle
 from edictum_console.domains.deployments.controllers import AgentRulesetController
 from edictum_console.domains.sessions.controllers import SessionController
 from edictum_console.domains.signing.controllers import TrustedKeyController
+from edictum_console.domains.stream.controllers import StreamController
 from edictum_console.domains.tenants.controllers import AliveController
 
 PREFIX = "/v1"
@@ -30,8 +31,9 @@ def agent_routes() -> list[Router]:
                 AliveController,
                 SessionController,
                 StatusController,
+                StreamController,
                 TrustedKeyController,
             ],
         ),
-        Router(OLDER_PREFIX, route_handlers=[SessionController]),
+        Router(OLDER_PREFIX, route_handlers=[SessionController, StreamController]),
     ]

@@ -125,7 +125,7 @@ class DeploymentService:
             for row in await self._rows.running()
         }
 
-    async def current(self, name: str, env: str) -> CurrentRuleset:
+    async def current(self, name: str, env: str, pinned: str | None = None) -> CurrentRuleset:
         """
         Return what runs in an environment, with its signatures.
 

@@ -46,6 +46,12 @@ class KeyService:
         """
         return await self._rows.any_for(env)
 
+    async def alive(self) -> dict[UUID, str | None]:
+        """
+        Return the keys that have not ended, each with the signing key that it is bound to.
+        """
+        return {row["id"]: None for row in await self._rows.alive()}
+
     async def page(self, cursor: str | None, limit: int) -> ApiKeys:
         """
         Return some of the keys, newest first.
@@ -84,6 +90,7 @@ class KeyService:
             await self._rows.add(values)
             details = {"env": new.env, "scopes": values["scopes"], "label": new.label}
             await self._audit.record(caller, "key.create", prefix, details)
+            await Outbox(self._scope).announce("key_created", {"key_id": str(values["id"])}, env=new.env)
             return CreatedKey(text, _key(await self._require(values["id"])))
 
     async def revoke(self, key_id: UUID, caller: Caller) -> None:
@@ -121,7 +128,7 @@ class KeyService:
             if row["expires_at"] is None or row["expires_at"] > until:
                 await self._rows.change(key_id, {"expires_at": until})
             await self._audit.record(caller, "key.rotate", row["key_prefix"], {"replaced_by": prefix})
-            await self._ended(key_id, row)
+            await self._ended(key_id, row)  # which tells of the new one, too
             return CreatedKey(text, _key(await self._require(values["id"])))
 
     async def _require(self, key_id: UUID) -> dict[str, Any]:
