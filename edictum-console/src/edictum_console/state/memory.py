@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from uuid import UUID
 
 from edictum_console.state.ports import PRESENCE_LIFETIME, Limit, Listener, Present, Signal
@@ -105,15 +106,15 @@ class MemoryPresence:
     Knows the streams of this process.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
+    def __init__(self, lifetime: timedelta = PRESENCE_LIFETIME) -> None:
+        self._lifetime = lifetime.total_seconds()
         self._until: dict[UUID, dict[Present, float]] = {}
 
     async def keep(self, tenant_id: UUID, streams: Sequence[Present]) -> None:
         """
         Say that streams are open.
         """
-        until = self._clock() + PRESENCE_LIFETIME.total_seconds()
+        until = time.monotonic() + self._lifetime
         self._until.setdefault(tenant_id, {}).update(dict.fromkeys(streams, until))
 
     async def leave(self, tenant_id: UUID, streams: Sequence[Present]) -> None:
@@ -127,7 +128,7 @@ class MemoryPresence:
         """
         The streams of a tenant.
         """
-        now = self._clock()
+        now = time.monotonic()
         alive = {stream: until for stream, until in self._until.get(tenant_id, {}).items() if until > now}
         self._until[tenant_id] = alive
         return list(alive)

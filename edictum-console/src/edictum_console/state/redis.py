@@ -293,8 +293,9 @@ class RedisPresence:
     Knows the streams of all replicas: for each tenant, a set that is ordered by when each stream ends to count.
     """
 
-    def __init__(self, client: Redis) -> None:
+    def __init__(self, client: Redis, lifetime: timedelta = PRESENCE_LIFETIME) -> None:
         self._client = client
+        self._lifetime = _milliseconds(lifetime)
         self._keep = _script(client, "keep.lua")
         self._all = _script(client, "present.lua")
 
@@ -305,7 +306,7 @@ class RedisPresence:
         for start in range(0, len(streams), _MEMBERS):
             members = list(map(_member, streams[start : start + _MEMBERS]))
             with _reaching():
-                await self._keep(keys=[_presence_key(tenant_id)], args=[_milliseconds(PRESENCE_LIFETIME), *members])
+                await self._keep(keys=[_presence_key(tenant_id)], args=[self._lifetime, *members])
 
     async def leave(self, tenant_id: UUID, streams: Sequence[Present]) -> None:
         """
