@@ -15,6 +15,7 @@ from pathlib import Path
 SYSTEM_REPOSITORIES = {
     "DueApprovals": "the worker ends what is over for all tenants",
     "Leftovers": "the worker removes what is over for all tenants",
+    "Overlaps": "the worker ends signing keys whose time is over for all tenants",
     "TenantRepository": "makes tenants",
     "KeyLookup": "the prefix of a key is all that is known of who asks",
     "PeopleLookup": "an e-mail address is all that is known of who signs in, and the first person has no tenant yet",

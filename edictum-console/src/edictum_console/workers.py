@@ -16,6 +16,7 @@ import attrs
 
 from edictum_console.db.leftovers import Leftovers
 from edictum_console.domains.approvals.service import expire_due
+from edictum_console.domains.signing.service import end_overlaps
 from edictum_console.resources import Resources
 
 logger = logging.getLogger(__name__)
@@ -68,6 +69,7 @@ def workers_of(resources: Resources) -> list[Worker]:
         Worker(
             "approval expiry", timedelta(seconds=10), lambda: expire_due(resources.scopes, stores.limits, stores.bus)
         ),
+        Worker("signing overlaps", timedelta(minutes=1), lambda: end_overlaps(resources.scopes.database)),
         Worker("leftovers", timedelta(hours=1), leftovers.remove),
     ]
 

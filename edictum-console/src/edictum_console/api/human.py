@@ -14,6 +14,7 @@ from edictum_console.domains.audit.controllers import AuditController
 from edictum_console.domains.deployments.controllers import DeployController, DeploymentController
 from edictum_console.domains.environments.controllers import EnvironmentController
 from edictum_console.domains.keys.controllers import KeyController
+from edictum_console.domains.rotation.controllers import RotationController
 from edictum_console.domains.rulesets.controllers import RulesetController
 from edictum_console.domains.signing.controllers import SigningKeyController
 from edictum_console.domains.tenants.controllers import HealthController, SetupController
@@ -38,6 +39,7 @@ def human_routes() -> Router:
         KeyController,
         LoginController,
         RegistrationController,
+        RotationController,
         RulesetController,
         SetupController,
         SigningKeyController,

@@ -76,6 +76,7 @@ class ApiKeys(TenantTable, tablename="api_keys"):
     last_used_at = Timestamptz(null=True, default=None)
     revoked_at = Timestamptz(null=True, default=None)
     created_by = Varchar(320)
+    signing_key_id = Varchar(64, null=True, default=None)
 
 
 class UserSessions(TenantTable, tablename="user_sessions"):
@@ -149,6 +150,8 @@ class SigningKeys(TenantTable, tablename="signing_keys"):
     public_key = Varchar(64)
     private_key_sealed = Text()
     state = Varchar(16)
+    cross_signature = Varchar(128, null=True, default=None)
+    retires_at = Timestamptz(null=True, default=None)
 
 
 class Bundles(TenantTable, tablename="bundles"):

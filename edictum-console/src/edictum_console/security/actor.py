@@ -54,6 +54,7 @@ class KeyActor:
         scopes: What it may do.
         agent_pattern: Which agent ids it may name; None for any.
         agent_id: The agent id that the request names; a claim unless there is a pattern.
+        signing_key_id: The signing key that the key's agents verify with; None for the one that signs.
     """
 
     tenant_id: UUID
@@ -63,6 +64,7 @@ class KeyActor:
     scopes: frozenset[KeyScope]
     agent_pattern: str | None
     agent_id: str | None
+    signing_key_id: str | None = None
 
     def may_be(self, agent_id: str) -> bool:
         """

@@ -71,18 +71,14 @@ class AgentService:
             The ruleset that it insists on; None for none.  Clients keep the name that they were given here, and send it
             when they come back; what they asked for before still counts then.
         """
-        row = await self._known(actor.env, actor.agent)
+        values: dict[str, Any] = {"tags_ignored": said.tags is None, "client": said.client, "address": said.address}
+        if said.tags is not None:
+            values["reported_tags"] = dict(said.tags)
+        row = await self._known(actor.env, actor.agent, {**values, "requested_name": said.requested})
         requested = said.requested
         if requested is not None and requested == row["assigned_name"]:
             requested = row["requested_name"]
-        values: dict[str, Any] = {
-            "requested_name": requested,
-            "tags_ignored": said.tags is None,
-            "client": said.client,
-            "address": said.address,
-        }
-        if said.tags is not None:
-            values["reported_tags"] = dict(said.tags)
+        values["requested_name"] = requested
         now = await self._scope.database.now()
         if said.policy_version is not None and said.policy_version != row["applied_revision"]:
             values |= {"applied_revision": said.policy_version, "applied_at": now, "state": None}
@@ -203,14 +199,20 @@ class AgentService:
             for row in await self._rows.operated()
         }
 
-    async def _known(self, env: str, agent_id: str) -> dict[str, Any]:
+    async def _known(self, env: str, agent_id: str, first: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """
         Return what is known of an agent, which is remembered from now on.
+
+        Args:
+            env: Where it runs.
+            agent_id: What it calls itself.
+            first: What is remembered of it, where nothing is known yet.
         """
         row = await self._rows.find(env, agent_id)
         if row is None:
             now = await self._scope.database.now()
-            await self._rows.add({"id": new_id(), "env": env, "agent_id": agent_id, "last_seen_at": now})
+            place = {"id": new_id(), "env": env, "agent_id": agent_id, "last_seen_at": now}
+            await self._rows.add({**(first or {}), **place})
             row = await self._rows.find(env, agent_id)
         if row is None:
             raise RuntimeError("an agent that was just remembered is not there")

@@ -125,9 +125,15 @@ class DeploymentService:
             for row in await self._rows.running()
         }
 
-    async def current(self, name: str, env: str, pinned: str | None = None) -> CurrentRuleset:
+    async def current(self, name: str, env: str, bound_to: str | None = None) -> CurrentRuleset:
         """
         Return what runs in an environment, with its signatures.
+
+        Args:
+            name: The ruleset.
+            env: The environment.
+            bound_to: The signing key that whoever asks verifies with, as long as that may sign; None for the one that
+                signed the deployment.
 
         Raises:
             NotFoundError: Nothing does.
@@ -137,9 +143,7 @@ class DeploymentService:
             raise NotFoundError(f"no ruleset '{name}' deployed to '{env}'", "ruleset_not_deployed")
         (row,) = newest
         stored = await self._rulesets.find(name, row["bundle_version"])
-        signature = await self._rulesets.signature_of(stored.version, row["key_id"])
-        if signature is None:
-            raise RuntimeError("a deployed version has no signature")
+        signatures = await self._signatures(stored, row, bound_to)
         return CurrentRuleset(
             id=stored.version.id,
             name=name,
@@ -149,18 +153,28 @@ class DeploymentService:
             revision_hash=stored.version.revision_hash,
             yaml=stored.text,
             yaml_bytes=base64.b64encode(stored.text.encode()).decode(),
-            signature=signature,
-            public_key=await self._signing.public_key(row["key_id"]),
-            key_id=row["key_id"],
-            signature_hex=base64.b64decode(signature).hex(),
+            **signatures,
+            signature_hex=base64.b64decode(signatures["signature"]).hex(),
             deployment_seq=row["deployment_seq"],
-            envelope=row["envelope"],
-            envelope_signature=row["envelope_signature"],
             deployed_at=row["created_at"],
             deployed_by=row["deployed_by"],
             uploaded_by=stored.version.uploaded_by,
             created_at=stored.version.created_at,
         )
+
+    async def sign_again(self, caller: Caller) -> int:
+        """
+        Deploy everything that runs once more, with the key that signs now, in the transaction that is open.
+
+        Returns:
+            How many deployments there were.
+        """
+        running = await self.running()
+        for env, name in sorted(running):
+            newest = await self._rows.newest(env, name)
+            stored = await self._rulesets.find(name, newest[0]["bundle_version"])
+            await self._add(env, stored, "resign", "signed with another key", newest, caller)
+        return len(running)
 
     async def page(self, name: str | None, env: str | None, cursor: str | None, limit: int) -> Deployments:
         """
@@ -177,11 +191,36 @@ class DeploymentService:
         await self._scope.database.lock(f"deploy:{self._scope.tenant_id}:{env}:{name}")
         await self._environments.require_open_to(env, caller)
 
+    async def _signatures(self, stored: StoredRuleset, row: dict[str, Any], bound_to: str | None) -> dict[str, str]:
+        """
+        Sign for whoever verifies with another key than the one of the deployment; else return what was signed then.
+        """
+        signer = None if bound_to in (None, row["key_id"]) else await self._signing.bound(str(bound_to))
+        if signer is not None:
+            envelope = self._envelope(row, signer)
+            return {
+                "signature": signer.sign(stored.text.encode()),
+                "public_key": signer.public_key,
+                "key_id": signer.key_id,
+                "envelope": base64.b64encode(envelope).decode(),
+                "envelope_signature": signer.sign(envelope),
+            }
+        signature = await self._rulesets.signature_of(stored.version, row["key_id"])
+        if signature is None:
+            raise RuntimeError("a deployed version has no signature")
+        return {
+            "signature": signature,
+            "public_key": await self._signing.public_key(row["key_id"]),
+            "key_id": row["key_id"],
+            "envelope": row["envelope"],
+            "envelope_signature": row["envelope_signature"],
+        }
+
     async def _add(
         self,
         env: str,
         stored: StoredRuleset,
-        kind: Literal["deploy", "rollback"],
+        kind: Literal["deploy", "rollback", "resign"],
         note: str,
         newest: list[dict[str, Any]],
         caller: Caller,

@@ -62,7 +62,15 @@ class KeyRepository(Repository):
         Those that have not ended.
         """
         table = self._table(ApiKeys)
-        return list(await self._select(table, table.id).where(_alive(table)))
+        return list(await self._select(table, table.id, table.signing_key_id).where(_alive(table)))
+
+    async def bound_to(self, signing_key_id: str | None) -> list[UUID]:
+        """
+        Those that are bound to a signing key, or to none.
+        """
+        table = self._table(ApiKeys)
+        bound = table.signing_key_id.is_null() if signing_key_id is None else table.signing_key_id == signing_key_id
+        return [row["id"] for row in await self._select(table, table.id).where(bound).where(_alive(table))]
 
 
 def _alive(table: type[ApiKeys]) -> Combinable:
