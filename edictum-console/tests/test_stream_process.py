@@ -16,10 +16,9 @@ from urllib.parse import urlsplit
 
 import attrs
 import pytest
-from consoles import EMAIL, PASSWORD
-from test_interop import Operator
+from test_interop import Operator, variables_of
 from test_rulesets import STRICTER, TEXT
-from test_serve import SECRETS, serving
+from test_serve import serving
 
 pytestmark = pytest.mark.slow
 
@@ -74,14 +73,6 @@ async def connected(address: str, key: str, agent_id: str, query: str = "") -> A
         yield Client(reader, writer)
     finally:
         writer.close()
-
-
-def variables_of(request: pytest.FixtureRequest, kind: str) -> dict[str, str]:
-    variables = {"EDICTUM_ADMIN_EMAIL": EMAIL, "EDICTUM_ADMIN_PASSWORD": PASSWORD, **SECRETS}
-    if kind == "replicated":
-        variables["EDICTUM_DATABASE_URL"] = request.getfixturevalue("postgres").new_database()
-        variables["EDICTUM_REDIS_URL"] = request.getfixturevalue("redis_server").url
-    return variables
 
 
 def agents_at(ana: Operator) -> int:
