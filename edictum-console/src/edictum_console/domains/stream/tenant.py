@@ -119,7 +119,7 @@ class TenantStreams:
             self._seq = items[-1].seq
         if self._stale or now - self._read_at >= self._reconcile_seconds:
             self._stale = True  # until all of it went well
-            view = await View.read(self._scope, self._resources, self._seq)
+            view = await View.read(self._scope, self._resources, self._seq, self._view)
             await self._settle(self.all(), view)
             self._announce(view, self._view)
             self._view, self._stale, self._read_at = view, False, now
@@ -127,11 +127,11 @@ class TenantStreams:
 
     def _announce(self, view: View, before: View) -> None:
         for running in view.changed_since(before):
-            announcement = view.announcement(running)
+            announcement, about = view.announcement(running), f"announced {running.name}"
             for (env, _), streams in self._agents.items():
                 if env == running.env:
                     for stream in streams:
-                        stream.connection.push(announcement, f"announced {running.name}")
+                        stream.connection.push(announcement, about)
 
     async def _replay(self, stream: AgentStream, cursor: int) -> None:
         """
@@ -195,11 +195,11 @@ def _tell(stream: AgentStream, item: FeedItem) -> None:
     Tell a stream what became of a request for approval.
     """
     said = item.payload
-    if item.kind == "approval_timeout" and said["decision_reason"] != POLICY_BLOCK:
+    if item.kind == "approval_timeout" and said.get("decision_reason") != POLICY_BLOCK:
         stream.connection.push(frame("approval_timeout", {"approval_id": said["approval_id"]}, item.seq))
     elif item.kind in ("approval_decided", "approval_timeout"):
         # Where an agent must not go on by itself when the time is over, that is a decision.
         status = "denied" if item.kind == "approval_timeout" else said["status"]
-        facts = {name: said[name] for name in ("approval_id", "decided_by", "decision_reason")}
+        facts = {name: said.get(name) for name in ("approval_id", "decided_by", "decision_reason")}
         facts["status"] = word(status, stream.dialect)
         stream.connection.push(frame("approval_decided", facts, item.seq))

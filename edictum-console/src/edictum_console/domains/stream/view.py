@@ -38,6 +38,7 @@ class AgentStream:
         cursor: The number up to which it has seen everything; None where it never was connected.
         dialect: The words that it expects.
         sent: The number of the deployment that it was given last.
+        resolved: Which ruleset it is to run, and by which assignment that was found out.
     """
 
     present: Present
@@ -49,6 +50,7 @@ class AgentStream:
     cursor: int | None
     dialect: Dialect
     sent: int = 0
+    resolved: tuple[object, Resolution] | None = None
     connection: EventConnection = attrs.field(factory=EventConnection)
 
     @property
@@ -76,27 +78,42 @@ class View:
         plan: The assignment rules, and what is deployed.
         operated: What operators say about agents.
         keys: The API keys that have not ended, each with the signing key that it is bound to.
+        assignment: Stands for the rules and for what operators say: another object where these are others.
     """
 
     seq: int
     plan: Plan
     operated: Mapping[tuple[str, str], Subject]
     keys: Mapping[UUID, str | None]
+    assignment: object
     _updates: dict[tuple[str, str, str | None], tuple[bytes, int]] = attrs.field(factory=dict)
 
     @classmethod
-    async def read(cls, scope: TenantScope, resources: Resources, seq: int) -> View:
+    async def read(cls, scope: TenantScope, resources: Resources, seq: int, before: View | None = None) -> View:
         """
         Read how things are, at least up to a number of the feed.
+
+        Args:
+            scope: Whose.
+            resources: What reading needs.
+            seq: The number.
+            before: How things were.
         """
         plan = Plan(await AssignmentService(scope).rules(), await DeploymentService(scope, resources.sealer).running())
         operated = await AgentService(scope).operated()
-        return cls(seq, plan, operated, await KeyService(scope, resources.hasher, resources.stores.bus).alive())
+        keys = await KeyService(scope, resources.hasher, resources.stores.bus).alive()
+        same = before is not None and (before.plan.rules, before.operated) == (plan.rules, operated)
+        return cls(seq, plan, operated, keys, before.assignment if before is not None and same else object())
 
     def resolution(self, stream: AgentStream) -> Resolution:
         """
-        Which ruleset an agent is to run.
+        Which ruleset an agent is to run; found out once, for most changes are deployments and concern all agents.
         """
+        if stream.resolved is None or stream.resolved[0] is not self.assignment:
+            stream.resolved = (self.assignment, self._resolve(stream))
+        return stream.resolved[1]
+
+    def _resolve(self, stream: AgentStream) -> Resolution:
         said = self.operated.get((stream.env, stream.agent_id))
         subject = Subject(
             stream.agent_id,
