@@ -285,6 +285,15 @@ def bench(session: nox.Session) -> None:
     session.run("python", "bench/compare.py", "--published", published, *session.posargs)
 
 
+@nox.session(name="bench-streams")
+def bench_streams(session: nox.Session) -> None:
+    """
+    Open streams at one console process, on Linux; arguments after --: --streams N, --deployments N.
+    """
+    _install(session, "edictum-console")
+    session.run("python", "bench/console_streams.py", *session.posargs)
+
+
 @nox.session(name="bench-adapters")
 @nox.parametrize("distribution", MEASURED, ids=MEASURED)
 def bench_adapters(session: nox.Session, distribution: str) -> None:

@@ -18,6 +18,7 @@ SYSTEM_REPOSITORIES = {
     "EventUpkeep": "workers make room for the events of all tenants, and remove what is over",
     "OperationsRepository": "asks about the database as a whole",
     "RollupTenants": "workers add the counts of all tenants up",
+    "Overlaps": "the worker ends signing keys whose time is over for all tenants",
     "TenantRepository": "makes tenants",
     "KeyLookup": "the prefix of a key is all that is known of who asks",
     "PeopleLookup": "an e-mail address is all that is known of who signs in, and the first person has no tenant yet",

@@ -18,6 +18,7 @@ from edictum_console.db.database import Database
 from edictum_console.db.migrations import migrate
 from edictum_console.db.postgres import PostgresDatabase
 from edictum_console.db.sqlite import SqliteDatabase
+from edictum_console.domains.stream.hub import Rhythm
 from edictum_console.settings import Settings
 from servers import Postgres, Redis
 
@@ -101,9 +102,9 @@ def with_console(console_settings: Settings) -> WithConsole:
     Runs an async function with a running console.
     """
 
-    def run(check: Check, **changes: Any) -> object:
+    def run(check: Check, rhythm: Rhythm | None = None, **changes: Any) -> object:
         async def main() -> object:
-            async with running(attrs.evolve(console_settings, **changes)) as console:
+            async with running(attrs.evolve(console_settings, **changes), rhythm) as console:
                 # What fails is raised outside, where no group of the application's wraps it.
                 (found,) = await asyncio.gather(check(console), return_exceptions=True)
             if isinstance(found, BaseException):

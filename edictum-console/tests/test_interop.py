@@ -8,13 +8,15 @@ import json
 import os
 import subprocess
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
 
 import pytest
 from consoles import EMAIL, PASSWORD
-from test_rulesets import TEXT
+from test_rulesets import STRICTER, TEXT
 from test_serve import SECRETS, serving
 
 PUBLISHED = os.environ.get("EDICTUM_PUBLISHED_PYTHON", "")
@@ -90,11 +92,7 @@ class Operator:
 def test_published_client_starts_signed_and_is_governed(
     request: pytest.FixtureRequest, tmp_path: Path, kind: str
 ) -> None:
-    variables = {"EDICTUM_ADMIN_EMAIL": EMAIL, "EDICTUM_ADMIN_PASSWORD": PASSWORD, **SECRETS}
-    if kind == "replicated":
-        variables["EDICTUM_DATABASE_URL"] = request.getfixturevalue("postgres").new_database()
-        variables["EDICTUM_REDIS_URL"] = request.getfixturevalue("redis_server").url
-    with serving(tmp_path, **variables) as (address, _, _):
+    with serving(tmp_path, **variables_of(request, kind)) as (address, _, _):
         ana = Operator(address)
         key = ana.call("POST", "/api/v1/keys", {"env": "production"})["key"]
         ana.call("POST", "/api/v1/bundles", {"yaml_content": RULESET})
@@ -111,3 +109,101 @@ def test_published_client_starts_signed_and_is_governed(
             stop.set()
             deciding.join()
         assert (done.stdout, done.returncode) == (SEEN, 0), done.stderr
+
+
+def variables_of(request: pytest.FixtureRequest, kind: str) -> dict[str, str]:
+    variables = {"EDICTUM_ADMIN_EMAIL": EMAIL, "EDICTUM_ADMIN_PASSWORD": PASSWORD, **SECRETS}
+    if kind == "replicated":
+        variables["EDICTUM_DATABASE_URL"] = request.getfixturevalue("postgres").new_database()
+        variables["EDICTUM_REDIS_URL"] = request.getfixturevalue("redis_server").url
+    return variables
+
+
+class Agent:
+    """
+    A published client that stays connected.
+    """
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+
+    def says(self) -> str:
+        """
+        The next line that it prints.
+        """
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            _, errors = self._process.communicate(timeout=30)
+            pytest.fail(f"the agent ended: {errors}")
+        return line.strip()
+
+    def ends(self) -> None:
+        """
+        Wait until it has ended well.
+        """
+        assert self._process.wait(60) == 0
+
+
+@contextmanager
+def connected(address: str, key: str, public_key: str, agent_id: str, name: str, *paths: str) -> Iterator[Agent]:
+    client = Path(__file__).with_name("published_stream_client.py")
+    command = [PUBLISHED, str(client), address, key, public_key, agent_id, name, *paths]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        yield Agent(process)
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["embedded", "replicated"])
+def test_published_client_follows_deployments_and_a_rotation(
+    request: pytest.FixtureRequest, tmp_path: Path, kind: str
+) -> None:
+    with serving(tmp_path, **variables_of(request, kind)) as (address, _, _):
+        ana = Operator(address)
+        key = ana.call("POST", "/api/v1/keys", {"env": "production"})["key"]
+        third = STRICTER.replace(".pem", ".crt")
+        for text in (TEXT, STRICTER, third):
+            ana.call("POST", "/api/v1/bundles", {"yaml_content": text})
+        deploy = "/api/v1/bundles/docs-rules/{}/deploy"
+        ana.call("POST", deploy.format(1), {"env": "production"})
+        (signing,) = ana.call("GET", "/api/v1/settings/signing-keys")["signing_keys"]
+        with connected(address, key, signing["public_key"], "bot", "docs-rules", "a.pem", "a.crt", ".env") as agent:
+            assert [agent.says(), agent.says()] == ["started", "a.pem done"]
+            ana.call("POST", deploy.format(2), {"env": "production"})
+            assert agent.says() == "a.pem blocked: not this file"
+            assert agent.says() == "a.crt done"
+            # It knows the old key only, and goes on following.
+            rotated = ana.call("POST", "/api/v1/settings/rotate-signing-key", {})
+            assert rotated["public_key"] != signing["public_key"]
+            ana.call("POST", deploy.format(3), {"env": "production"})
+            assert agent.says() == "a.crt blocked: not this file"
+            assert agent.says() == ".env blocked: not this file"
+            agent.ends()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["embedded", "replicated"])
+def test_published_client_starts_by_assignment_and_follows_it(
+    request: pytest.FixtureRequest, tmp_path: Path, kind: str
+) -> None:
+    with serving(tmp_path, **variables_of(request, kind)) as (address, _, _):
+        ana = Operator(address)
+        key = ana.call("POST", "/api/v1/keys", {"env": "production"})["key"]
+        for text in (TEXT, STRICTER.replace("docs-rules", "strict-rules")):
+            uploaded = ana.call("POST", "/api/v1/bundles", {"yaml_content": text})
+            ana.call("POST", f"/api/v1/bundles/{uploaded['name']}/1/deploy", {"env": "production"})
+        rule = {"env": "production", "pattern": "b*", "tag_match": {"team": "docs"}, "bundle_name": "docs-rules"}
+        made = ana.call("POST", "/api/v1/assignment-rules", rule)
+        (signing,) = ana.call("GET", "/api/v1/settings/signing-keys")["signing_keys"]
+        with connected(address, key, signing["public_key"], "bot", "-", "a.pem", ".env") as agent:
+            assert [agent.says(), agent.says()] == ["started", "a.pem done"]
+            (seen,) = ana.call("GET", "/api/v1/agents/status")["agents"]
+            assert (seen["agent_id"], seen["desired_name"], seen["source"]) == ("bot", "docs-rules", "rule")
+            ana.call("PATCH", f"/api/v1/assignment-rules/{made['id']}", {"bundle_name": "strict-rules"})
+            assert agent.says() == "a.pem blocked: not this file"
+            assert agent.says() == ".env blocked: not this file"
+            agent.ends()

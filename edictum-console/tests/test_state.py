@@ -24,7 +24,7 @@ from edictum_console.db.tables import Tenants, Users
 from edictum_console.errors import ConflictError, InvalidError, UnavailableError
 from edictum_console.ids import new_id
 from edictum_console.state.database import DatabaseLogins, DatabaseSessionValues
-from edictum_console.state.memory import MemoryBus, MemoryRateLimits
+from edictum_console.state.memory import MemoryBus, MemoryPresence, MemoryRateLimits
 from edictum_console.state.operations import (
     Applied,
     CompareAndSet,
@@ -36,10 +36,22 @@ from edictum_console.state.operations import (
     Put,
     compute,
 )
-from edictum_console.state.ports import Bus, Limit, Logins, Once, Place, RateLimits, SessionValues, Signal
+from edictum_console.state.ports import (
+    Bus,
+    Limit,
+    Logins,
+    Once,
+    Place,
+    Presence,
+    Present,
+    RateLimits,
+    SessionValues,
+    Signal,
+)
 from edictum_console.state.redis import (
     RedisBus,
     RedisLogins,
+    RedisPresence,
     RedisRateLimits,
     RedisSessionValues,
     check_redis,
@@ -49,6 +61,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 HOUR = timedelta(hours=1)
+PRESENT = timedelta(seconds=2)  # for how long a stream counts
 
 
 @attrs.frozen
@@ -57,6 +70,7 @@ class Stores:
     logins: Logins
     limits: RateLimits
     bus: Bus
+    presence: Presence
     place: Place
     user_id: UUID
 
@@ -86,9 +100,8 @@ def with_stores(request: pytest.FixtureRequest, tmp_path: Path) -> WithStores:
             await stack.enter_async_context(bus.running())
             place = Place(new_id(), "production")
             logins = RedisLogins(client, HOUR * 24)
-            return await function(
-                Stores(RedisSessionValues(client), logins, RedisRateLimits(client), bus, place, new_id())
-            )
+            values, presence = RedisSessionValues(client), RedisPresence(client, PRESENT)
+            return await function(Stores(values, logins, RedisRateLimits(client), bus, presence, place, new_id()))
 
     async def in_database(function: Callable[[Stores], Awaitable[Any]]) -> Any:
         database = PostgresDatabase(url) if url else SqliteDatabase(tmp_path / "console.db")
@@ -102,7 +115,8 @@ def with_stores(request: pytest.FixtureRequest, tmp_path: Path) -> WithStores:
             tenant, user = await with_person(database)
             values, logins = DatabaseSessionValues(Scopes(database, wake)), DatabaseLogins(database)
             place = Place(tenant, "production")
-            return await function(Stores(values, logins, MemoryRateLimits(), MemoryBus(), place, user))
+            presence = MemoryPresence(PRESENT)
+            return await function(Stores(values, logins, MemoryRateLimits(), MemoryBus(), presence, place, user))
         finally:
             await database.close()
 
@@ -400,6 +414,37 @@ def test_limit_never_lets_more_pass_within_any_window(steps: list[tuple[float, i
     asyncio.run(play())
     for start, _ in passed:
         assert sum(cost for at, cost in passed if start <= at < start + 100) <= 10
+
+
+def test_stream_is_present_until_it_leaves(with_stores: WithStores) -> None:
+    async def check(stores: Stores) -> None:
+        tenant, other = new_id(), new_id()
+        streams = [Present("production", f"a.b_c-{number % 700}", str(number)) for number in range(1200)]
+
+        async def present(whose: UUID) -> list[Present]:
+            await stores.presence.keep(tenant, streams)
+            return sorted(await stores.presence.all(whose), key=str)
+
+        assert sorted(streams, key=str) == await present(tenant)
+        assert await present(other) == []
+        gone = [streams.pop() for _ in range(600)]
+        await stores.presence.leave(tenant, [*gone, Present("production", "stranger", "0")])
+        assert sorted(streams, key=str) == await present(tenant)
+
+    with_stores(check)
+
+
+def test_stream_that_is_not_kept_is_present_no_more(with_stores: WithStores) -> None:
+    async def check(stores: Stores) -> None:
+        tenant = new_id()
+        kept, forgotten = Present("production", "a", "1"), Present("production", "a", "2")
+        await stores.presence.keep(tenant, [kept, forgotten])
+        async with asyncio.timeout(20):
+            while forgotten in await stores.presence.all(tenant):
+                await stores.presence.keep(tenant, [kept])
+        assert await stores.presence.all(tenant) == [kept]
+
+    with_stores(check)
 
 
 def test_signal_reaches_every_listener_until_it_stops(with_stores: WithStores) -> None:

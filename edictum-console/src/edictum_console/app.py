@@ -29,6 +29,7 @@ from edictum_console.domains.accounts.service import StoredPeople
 from edictum_console.domains.events.gathering import Gathering
 from edictum_console.domains.keys.service import StoredKeys
 from edictum_console.domains.operations.controllers import MetricsController
+from edictum_console.domains.stream.hub import Hub, Rhythm
 from edictum_console.domains.tenants.service import SetupService
 from edictum_console.errors import ConflictError, UnauthorizedError
 from edictum_console.http.bodies import BodyPlugin
@@ -47,11 +48,12 @@ from edictum_console.security.passwords import Hasher
 from edictum_console.security.sealing import Sealer
 from edictum_console.settings import Settings
 from edictum_console.state.database import DatabaseLogins, DatabaseSessionValues
-from edictum_console.state.memory import MemoryBus, MemoryRateLimits
+from edictum_console.state.memory import MemoryBus, MemoryPresence, MemoryRateLimits
 from edictum_console.state.ports import Bus, Limit, Signal
 from edictum_console.state.redis import (
     RedisBus,
     RedisLogins,
+    RedisPresence,
     RedisRateLimits,
     RedisSessionValues,
     check_redis,
@@ -66,16 +68,23 @@ LARGEST_BODY = 2 * 1024 * 1024
 REQUESTS_BY_KEY = Limit("requests", 6000, timedelta(minutes=1))
 
 
-def create_app(settings: Settings, *, hasher: Hasher | None = None) -> Litestar:
+def create_app(settings: Settings, *, hasher: Hasher | None = None, rhythm: Rhythm | None = None) -> Litestar:
     """
     Make the application; it connects when it is started.
 
     Args:
         settings: What the operator decides.
         hasher: Hashes passwords and keys; None makes one with the usual cost.
+        rhythm: How often streams are looked after; None for the usual.
     """
     console = _Console.build(settings, hasher or Hasher())
-    resources = console.resources
+    resources, hub = console.resources, Hub(console.resources, rhythm or Rhythm())
+
+    @asynccontextmanager
+    async def running(app: Litestar) -> AsyncIterator[None]:
+        async with console.running(app), hub.running():
+            yield
+
     authenticator = Authenticator(
         settings,
         resources.verifier,
@@ -89,11 +98,12 @@ def create_app(settings: Settings, *, hasher: Hasher | None = None) -> Litestar:
         before_send=[ResponseHeaders(settings.secure), Measuring(resources.metrics)],
         dependencies={
             "caller": Provide(provide_caller, sync_to_thread=False),
+            "hub": Provide(lambda: hub, sync_to_thread=False),
             "resources": Provide(lambda: resources, sync_to_thread=False),
             "scope_of_caller": Provide(provide_scope, sync_to_thread=False),
         },
         exception_handlers={Exception: answer},
-        lifespan=[console.running],
+        lifespan=[running],
         logging_config=None,
         middleware=[BeginningMiddleware(), AddressMiddleware(), AuthenticationMiddleware(authenticator)],
         openapi_config=None if settings.production else _openapi(),
@@ -103,8 +113,9 @@ def create_app(settings: Settings, *, hasher: Hasher | None = None) -> Litestar:
             {
                 "database": console.database,
                 "gathering": Gathering(),
-                "limits": resources.stores.limits,
                 "metrics_token": settings.metrics_token,
+                "hub": hub,
+                "limits": resources.stores.limits,
                 "workers": console.workers,
             }
         ),
@@ -162,11 +173,21 @@ class _Console:
         scopes = Scopes(database, wake)
         if redis is None:
             stores = Stores(
-                DatabaseSessionValues(scopes), DatabaseLogins(database), MemoryRateLimits(), bus, database.ping
+                DatabaseSessionValues(scopes),
+                DatabaseLogins(database),
+                MemoryRateLimits(),
+                bus,
+                MemoryPresence(),
+                database.ping,
             )
         else:
             stores = Stores(
-                RedisSessionValues(redis), RedisLogins(redis, LONGEST), RedisRateLimits(redis), bus, lambda: ping(redis)
+                RedisSessionValues(redis),
+                RedisLogins(redis, LONGEST),
+                RedisRateLimits(redis),
+                bus,
+                RedisPresence(redis),
+                lambda: ping(redis),
             )
         verifier = KeyVerifier(StoredKeys(database), hasher, stores.limits)
         logins = LoginKeeper(stores.logins, settings.secret_key, settings.session_ttl)

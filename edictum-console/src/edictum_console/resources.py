@@ -16,7 +16,7 @@ from edictum_console.security.logins import LoginKeeper
 from edictum_console.security.passwords import Hasher
 from edictum_console.security.sealing import Sealer
 from edictum_console.settings import Settings
-from edictum_console.state.ports import Bus, Logins, RateLimits, SessionValues
+from edictum_console.state.ports import Bus, Logins, Presence, RateLimits, SessionValues
 
 
 @attrs.frozen
@@ -29,6 +29,7 @@ class Stores:
     logins: Logins
     limits: RateLimits
     bus: Bus
+    presence: Presence
     ping: Callable[[], Awaitable[None]]
 
 

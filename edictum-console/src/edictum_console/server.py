@@ -6,25 +6,57 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import signal
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import FrameType
 from typing import Any, cast
 
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from edictum_console.app import create_app
+from edictum_console.domains.stream.connection import ABORT
+from edictum_console.domains.stream.hub import Hub
 from edictum_console.errors import StartError
 from edictum_console.settings import Settings
 
 logger = logging.getLogger(__name__)
+
+_LAST_SECONDS = 2  # for readers to take what was said last
+
+
+class _Protocol(HttpToolsProtocol):
+    """
+    Lets a stream end its connection without waiting for a reader that does not read.
+    """
+
+    def on_message_begin(self) -> None:
+        """
+        Begin a request.
+        """
+        super().on_message_begin()
+        self.scope["extensions"] = {ABORT: {"abort": self.transport.abort}}
 
 
 class _Server(uvicorn.Server):
     """
     Ends on a signal without raising it once more afterwards, which would leave the database open.
     """
+
+    def __init__(self, config: uvicorn.Config, hub: Hub, drain_seconds: float) -> None:
+        super().__init__(config)
+        self._hub = hub
+        self._drain_seconds = drain_seconds
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """
+        Begin to end: also streams, which would go on for ever.
+        """
+        self._hub.drain(self._drain_seconds)
+        super().handle_exit(sig, frame)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -63,7 +95,8 @@ async def serve(settings: Settings, host: str, port: int) -> None:
         log_config=None,
         proxy_headers=False,  # the settings say which proxies are believed
         server_header=False,
-        timeout_graceful_shutdown=int(settings.drain_seconds),
+        http=_Protocol,
+        timeout_graceful_shutdown=math.ceil(settings.drain_seconds) + _LAST_SECONDS,
     )
     with _listen(host, port) as listening, _start_errors_alone():
         async with app.lifespan():
@@ -71,7 +104,7 @@ async def serve(settings: Settings, host: str, port: int) -> None:
             address = f"http://{host}:{listening.getsockname()[1]}"
             listening.listen(config.backlog)  # from here on, who connects is served
             logger.info("the console listens on %s and keeps its data in %s", address, where)
-            await _Server(config).serve(sockets=[listening])
+            await _Server(config, app.state.hub, settings.drain_seconds).serve(sockets=[listening])
 
 
 @contextmanager

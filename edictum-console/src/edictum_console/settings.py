@@ -55,6 +55,8 @@ _VARIABLES = (
     "EDICTUM_SESSION_TTL_HOURS",
     "EDICTUM_SIGNING_KEY_SECRET",
     "EDICTUM_SIGNING_KEY_SECRET_PREVIOUS",
+    "EDICTUM_STREAMS_PER_AGENT",
+    "EDICTUM_STREAMS_PER_TENANT",
     "EDICTUM_TRUSTED_PROXIES",
 )
 
@@ -86,6 +88,8 @@ class Settings:
         events_per_minute: How many events a tenant may deliver within a minute.
         events_per_batch: How many events one request may have.
         events_body: How many bytes a request with events may have.
+        streams_per_tenant: How many streams a tenant may hold at one replica.
+        streams_per_agent: How many of them may be of one agent.
     """
 
     data_dir: Path
@@ -109,6 +113,8 @@ class Settings:
     events_per_minute: int = 200_000
     events_per_batch: int = 10_000
     events_body: int = 64 * 1024 * 1024
+    streams_per_tenant: int = 1000
+    streams_per_agent: int = 20
 
     @property
     def secure(self) -> bool:
@@ -156,6 +162,8 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         "events_per_minute": reader.whole("EDICTUM_EVENTS_PER_MINUTE", 200_000, 1, 100_000_000),
         "events_per_batch": reader.whole("EDICTUM_EVENTS_PER_BATCH", 10_000, 1, 100_000),
         "events_body": reader.whole("EDICTUM_EVENTS_BODY_MIB", 64, 1, 1024) * 1024 * 1024,
+        "streams_per_tenant": reader.whole("EDICTUM_STREAMS_PER_TENANT", 1000, 1, 100_000),
+        "streams_per_agent": reader.whole("EDICTUM_STREAMS_PER_AGENT", 20, 1, 100_000),
     }
     _read_admin(reader, values)
     if production and not str(values["base_url"]).startswith("https://"):

@@ -18,6 +18,7 @@ from edictum_console.db.leftovers import Leftovers
 from edictum_console.domains.approvals.service import expire_due
 from edictum_console.domains.events.upkeep import keep_partitions, remove_over
 from edictum_console.domains.rollups.service import fold_all, tidy
+from edictum_console.domains.signing.service import end_overlaps
 from edictum_console.resources import Resources
 
 logger = logging.getLogger(__name__)
@@ -75,6 +76,7 @@ def workers_of(resources: Resources) -> list[Worker]:
         Worker(
             "approval expiry", timedelta(seconds=10), lambda: expire_due(resources.scopes, stores.limits, stores.bus)
         ),
+        Worker("signing overlaps", timedelta(minutes=1), lambda: end_overlaps(resources.scopes.database)),
         Worker("leftovers", timedelta(hours=1), leftovers.remove),
         Worker("event partitions", timedelta(hours=24), lambda: keep_partitions(resources.scopes)),
         Worker("event retention", timedelta(hours=1), lambda: remove_over(resources.scopes)),

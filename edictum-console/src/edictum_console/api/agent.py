@@ -6,11 +6,13 @@ from __future__ import annotations
 
 from litestar import Router
 
+from edictum_console.domains.agents.controllers import StatusController
 from edictum_console.domains.approvals.controllers import AgentApprovalController
 from edictum_console.domains.deployments.controllers import AgentRulesetController
 from edictum_console.domains.events.controllers import AgentEventController, WorkflowStateController
 from edictum_console.domains.sessions.controllers import SessionController
 from edictum_console.domains.signing.controllers import TrustedKeyController
+from edictum_console.domains.stream.controllers import StreamController
 from edictum_console.domains.tenants.controllers import AliveController
 
 PREFIX = "/v1"
@@ -30,9 +32,11 @@ def agent_routes() -> list[Router]:
                 AgentRulesetController,
                 AliveController,
                 SessionController,
+                StatusController,
+                StreamController,
                 TrustedKeyController,
                 WorkflowStateController,
             ],
         ),
-        Router(OLDER_PREFIX, route_handlers=[SessionController]),
+        Router(OLDER_PREFIX, route_handlers=[SessionController, StreamController]),
     ]

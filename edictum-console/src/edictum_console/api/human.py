@@ -7,13 +7,16 @@ from __future__ import annotations
 from litestar import Router
 
 from edictum_console.domains.accounts.controllers import LoginController, UserController
+from edictum_console.domains.agents.controllers import AgentController, ExplanationController, RegistrationController
 from edictum_console.domains.approvals.controllers import ApprovalController
+from edictum_console.domains.assignment.controllers import AssignmentRuleController
 from edictum_console.domains.audit.controllers import AuditController
 from edictum_console.domains.deployments.controllers import DeployController, DeploymentController
 from edictum_console.domains.environments.controllers import EnvironmentController
 from edictum_console.domains.events.controllers import EventController, WorkflowStateController
 from edictum_console.domains.keys.controllers import KeyController
 from edictum_console.domains.operations.controllers import DetailsController
+from edictum_console.domains.rotation.controllers import RotationController
 from edictum_console.domains.rulesets.controllers import RulesetController
 from edictum_console.domains.signing.controllers import SigningKeyController
 from edictum_console.domains.statistics.controllers import StatisticsController
@@ -27,16 +30,21 @@ def human_routes() -> Router:
     Everything under ``/api/v1`` that people use.
     """
     controllers = [
+        AgentController,
         ApprovalController,
+        AssignmentRuleController,
         AuditController,
         DeployController,
         DeploymentController,
         DetailsController,
         EnvironmentController,
         EventController,
+        ExplanationController,
         HealthController,
         KeyController,
         LoginController,
+        RegistrationController,
+        RotationController,
         RulesetController,
         SetupController,
         SigningKeyController,

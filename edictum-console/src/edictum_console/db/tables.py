@@ -76,6 +76,7 @@ class ApiKeys(TenantTable, tablename="api_keys"):
     last_used_at = Timestamptz(null=True, default=None)
     revoked_at = Timestamptz(null=True, default=None)
     created_by = Varchar(320)
+    signing_key_id = Varchar(64, null=True, default=None)
 
 
 class UserSessions(TenantTable, tablename="user_sessions"):
@@ -149,6 +150,8 @@ class SigningKeys(TenantTable, tablename="signing_keys"):
     public_key = Varchar(64)
     private_key_sealed = Text()
     state = Varchar(16)
+    cross_signature = Varchar(128, null=True, default=None)
+    retires_at = Timestamptz(null=True, default=None)
 
 
 class Bundles(TenantTable, tablename="bundles"):
@@ -300,6 +303,50 @@ class WorkflowSnapshots(TenantTable, tablename="workflow_snapshots"):
     snapshot = Text()
 
 
+class AgentRegistrations(TenantTable, tablename="agent_registrations"):
+    """
+    Agents that were seen, what operators say about them, and what they said last.
+    """
+
+    env = Varchar(128)
+    agent_id = Varchar(128)
+    display_name = Varchar(255, default="")
+    operator_tags = Text(default="{}")
+    reported_tags = Text(default="{}")
+    tags_ignored = Boolean(default=False)
+    bundle_name = Varchar(128, null=True, default=None)
+    requested_name = Varchar(128, null=True, default=None)
+    assigned_name = Varchar(128, null=True, default=None)
+    assigned_at = Timestamptz(null=True, default=None)
+    applied_name = Varchar(128, null=True, default=None)
+    applied_revision = Varchar(128, null=True, default=None)
+    applied_at = Timestamptz(null=True, default=None)
+    state = Varchar(16, null=True, default=None)
+    last_error = Varchar(2000, null=True, default=None)
+    manifest = Text(null=True, default=None)
+    client = Varchar(255, null=True, default=None)
+    address = Varchar(64, null=True, default=None)
+    buffered_events = BigInt(default=0)
+    dropped_events = BigInt(default=0)
+    last_seen_at = Timestamptz(default=_EPOCH)
+
+
+class AssignmentRules(TenantTable, tablename="assignment_rules"):
+    """
+    Which ruleset agents run that name none; the lowest priority of an environment that matches wins.
+    """
+
+    env = Varchar(128)
+    priority = Integer()
+    pattern = Varchar(128)
+    tag_match = Text(default="{}")
+    trusted_tags_only = Boolean(default=False)
+    bundle_name = Varchar(128)
+    enabled = Boolean(default=True)
+    note = Varchar(2000, default="")
+    created_by = Varchar(320)
+
+
 ALL_TABLES: tuple[type[Table], ...] = (
     Tenants,
     Users,
@@ -320,4 +367,6 @@ ALL_TABLES: tuple[type[Table], ...] = (
     EventRollups,
     RuleRollups,
     WorkflowSnapshots,
+    AgentRegistrations,
+    AssignmentRules,
 )

@@ -54,6 +54,7 @@ class KeyActor:
         scopes: What it may do.
         agent_pattern: Which agent ids it may name; None for any.
         agent_id: The agent id that the request names; a claim unless there is a pattern.
+        signing_key_id: The signing key that the key's agents verify with; None for the one that signs.
     """
 
     tenant_id: UUID
@@ -63,12 +64,20 @@ class KeyActor:
     scopes: frozenset[KeyScope]
     agent_pattern: str | None
     agent_id: str | None
+    signing_key_id: str | None = None
 
     def may_be(self, agent_id: str) -> bool:
         """
         Whether the key is for an agent.
         """
         return self.agent_pattern is None or fnmatchcase(agent_id, self.agent_pattern)
+
+    @property
+    def agent(self) -> str:
+        """
+        The agent id that the request names, or one that stands for the key.
+        """
+        return self.agent_id or f"key-{self.key_id}"
 
     @property
     def name(self) -> str:

@@ -53,6 +53,7 @@ class KeyRecord:
     agent_pattern: str | None
     expires_at: datetime | None
     revoked_at: datetime | None
+    signing_key_id: str | None = None
 
     def ended(self, now: datetime) -> bool:
         """

@@ -114,6 +114,7 @@ class Authenticator:
             record.scopes,
             record.agent_pattern,
             agent_id,
+            record.signing_key_id,
         )
         if agent_id is not None and not actor.may_be(agent_id):
             raise ForbiddenError("the API key is for other agents", "agent_mismatch")

@@ -1,13 +1,15 @@
 """
-Limits and hints inside one process.
+Limits, hints and presence inside one process.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from uuid import UUID
 
-from edictum_console.state.ports import Limit, Listener, Signal
+from edictum_console.state.ports import PRESENCE_LIFETIME, Limit, Listener, Present, Signal
 
 # A window is counted in parts, so that a counter needs little memory however large its limit.  The oldest part counts
 # fully until it has left the window, which errs to the side of refusing.
@@ -97,3 +99,36 @@ class MemoryBus:
         """
         self._listeners.append(listener)
         return lambda: self._listeners.remove(listener)
+
+
+class MemoryPresence:
+    """
+    Knows the streams of this process.
+    """
+
+    def __init__(self, lifetime: timedelta = PRESENCE_LIFETIME) -> None:
+        self._lifetime = lifetime.total_seconds()
+        self._until: dict[UUID, dict[Present, float]] = {}
+
+    async def keep(self, tenant_id: UUID, streams: Sequence[Present]) -> None:
+        """
+        Say that streams are open.
+        """
+        until = time.monotonic() + self._lifetime
+        self._until.setdefault(tenant_id, {}).update(dict.fromkeys(streams, until))
+
+    async def leave(self, tenant_id: UUID, streams: Sequence[Present]) -> None:
+        """
+        Say that streams are closed.
+        """
+        for stream in streams:
+            self._until.get(tenant_id, {}).pop(stream, None)
+
+    async def all(self, tenant_id: UUID) -> list[Present]:
+        """
+        The streams of a tenant.
+        """
+        now = time.monotonic()
+        alive = {stream: until for stream, until in self._until.get(tenant_id, {}).items() if until > now}
+        self._until[tenant_id] = alive
+        return list(alive)

@@ -177,3 +177,43 @@ class Bus(Protocol):
         Returns:
             What ends it.
         """
+
+
+PRESENCE_LIFETIME = timedelta(seconds=45)
+
+
+@attrs.frozen
+class Present:
+    """
+    A stream that an agent holds.
+
+    Attributes:
+        env: Where the agent runs.
+        agent_id: What it calls itself.
+        stream_id: The stream.
+    """
+
+    env: str
+    agent_id: str
+    stream_id: str
+
+
+class Presence(Protocol):
+    """
+    Which agents are connected, to any replica.  A stream counts until it leaves, or was not kept for 45 seconds.
+    """
+
+    async def keep(self, tenant_id: UUID, streams: Sequence[Present]) -> None:
+        """
+        Say that streams are open.
+        """
+
+    async def leave(self, tenant_id: UUID, streams: Sequence[Present]) -> None:
+        """
+        Say that streams are closed.
+        """
+
+    async def all(self, tenant_id: UUID) -> list[Present]:
+        """
+        The streams of a tenant.
+        """

@@ -39,13 +39,24 @@ from edictum_console.state.operations import (
     reused,
     too_large,
 )
-from edictum_console.state.ports import REPLY_LIFETIME, SESSION_LIFETIME, Limit, Listener, Once, Place, Signal
+from edictum_console.state.ports import (
+    PRESENCE_LIFETIME,
+    REPLY_LIFETIME,
+    SESSION_LIFETIME,
+    Limit,
+    Listener,
+    Once,
+    Place,
+    Present,
+    Signal,
+)
 
 logger = logging.getLogger(__name__)
 
 _PREFIX = "edictum"
 _CHANNEL = f"{_PREFIX}:signals"
 _TIMEOUT_SECONDS = 5
+_MEMBERS = 500  # in one command
 _QUIET_SECONDS = 5  # after which the bus asks whether the connection still lives
 _SHORTEST_PAUSE_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 5.0
@@ -275,6 +286,52 @@ class RedisRateLimits:
         with _reaching():
             wait = await self._script(keys=[f"{_PREFIX}:limit:{limit.name}:{subject}"], args=words)
         return float(wait)
+
+
+class RedisPresence:
+    """
+    Knows the streams of all replicas: for each tenant, a set that is ordered by when each stream ends to count.
+    """
+
+    def __init__(self, client: Redis, lifetime: timedelta = PRESENCE_LIFETIME) -> None:
+        self._client = client
+        self._lifetime = _milliseconds(lifetime)
+        self._keep = _script(client, "keep.lua")
+        self._all = _script(client, "present.lua")
+
+    async def keep(self, tenant_id: UUID, streams: Sequence[Present]) -> None:
+        """
+        Say that streams are open.
+        """
+        for start in range(0, len(streams), _MEMBERS):
+            members = list(map(_member, streams[start : start + _MEMBERS]))
+            with _reaching():
+                await self._keep(keys=[_presence_key(tenant_id)], args=[self._lifetime, *members])
+
+    async def leave(self, tenant_id: UUID, streams: Sequence[Present]) -> None:
+        """
+        Say that streams are closed.
+        """
+        for start in range(0, len(streams), _MEMBERS):
+            members = list(map(_member, streams[start : start + _MEMBERS]))
+            with _reaching():
+                await self._client.zrem(_presence_key(tenant_id), *members)
+
+    async def all(self, tenant_id: UUID) -> list[Present]:
+        """
+        The streams of a tenant.
+        """
+        with _reaching():
+            members = await self._all(keys=[_presence_key(tenant_id)], args=[])
+        return [Present(*member.split(" ")) for member in members]
+
+
+def _presence_key(tenant_id: UUID) -> str:
+    return f"{_PREFIX}:{tenant_id}:present"
+
+
+def _member(stream: Present) -> str:
+    return f"{stream.env} {stream.agent_id} {stream.stream_id}"  # none of which has a space
 
 
 class RedisBus:

@@ -210,7 +210,7 @@ class ApprovalService:
             values = {"status": "cancelled", "decided_at": now, "decided_by": caller.name, "decided_via": "agent"}
             won = await self._rows.decide(approval_id, now, values)
             if won:
-                await self._announce(row, "approval_decided", "cancelled")
+                await self._announce(row, "approval_decided", "cancelled", caller.name, "cancelled")
         return await self._outcome(approval_id, actor, won)
 
     async def decide_all(
@@ -243,7 +243,7 @@ class ApprovalService:
             if row["timeout_action"] == "allow" and await self._protected(row["env"]):
                 reason = POLICY_BLOCK
             if await self._rows.expire(approval_id, await self._scope.database.now(), reason):
-                await self._announce(row, "approval_timeout", "timed_out")
+                await self._announce(row, "approval_timeout", "timed_out", None, reason)
 
     async def _outcome(self, approval_id: UUID, actor: KeyActor | PersonActor, won: bool) -> dict[str, Any]:
         shown = write(await self._expired(await self._require(approval_id, actor)), self._dialect)
@@ -281,10 +281,12 @@ class ApprovalService:
     async def _record(self, row: Mapping[str, Any], status: str, caller: Caller, reason: str | None) -> None:
         facts = {"tool_name": row["tool_name"], "args_digest": row["args_digest"], "reason": reason}
         await AuditService(self._scope).record(caller, f"approval.{status}", str(row["id"]), facts)
-        await self._announce(row, "approval_decided", status)
+        await self._announce(row, "approval_decided", status, caller.name, reason)
 
-    async def _announce(self, row: Mapping[str, Any], kind: str, status: str) -> None:
-        facts = {"approval_id": str(row["id"]), "status": status}
+    async def _announce(
+        self, row: Mapping[str, Any], kind: str, status: str, decided_by: str | None, reason: str | None
+    ) -> None:
+        facts = {"approval_id": str(row["id"]), "status": status, "decided_by": decided_by, "decision_reason": reason}
         await Outbox(self._scope).announce(kind, facts, env=row["env"], agent_id=row["agent_id"])
 
     def _agent_id(self, body: ApprovalRequest, actor: KeyActor) -> str:
@@ -292,7 +294,7 @@ class ApprovalService:
             if actor.agent_id not in (None, body.agent_id) or not actor.may_be(body.agent_id):
                 raise ForbiddenError("the body names an agent that this request is not from", "agent_mismatch")
             return body.agent_id
-        return actor.agent_id or f"key-{actor.key_id}"
+        return actor.agent
 
 
 async def pending_count(scope: TenantScope, env: str | None) -> int:

@@ -30,6 +30,13 @@ _WORDS = {
 }
 
 
+def word(status: str, dialect: Dialect) -> str:
+    """
+    The word for a state.
+    """
+    return _WORDS[dialect].get(status, status)
+
+
 def write(row: Mapping[str, Any], dialect: Dialect) -> dict[str, Any]:
     """
     Write a request as JSON has it.
@@ -41,7 +48,7 @@ def write(row: Mapping[str, Any], dialect: Dialect) -> dict[str, Any]:
         status = "denied"  # what the agent would do by itself is not permitted where it runs
     shown = {
         "id": str(row["id"]),
-        "status": _WORDS[dialect].get(status, status),
+        "status": word(status, dialect),
         **{name: row[name] for name in ("agent_id", "env", "tool_name", "message", "session_id", "call_id")},
         "tool_args": json.loads(row["tool_args"]),
         "args_digest": row["args_digest"],

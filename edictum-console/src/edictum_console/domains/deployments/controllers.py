@@ -146,12 +146,13 @@ class DeploymentController(Controller):
 async def _current(
     service: DeploymentService, request: Request[Actor, str, Any], name: str, env: str | None
 ) -> Response[Any]:
+    bound_to = None
     if isinstance(request.user, KeyActor):
-        env = env or request.user.env
+        env, bound_to = env or request.user.env, request.user.signing_key_id
         _check_env(request.user, env)
     elif env is None:
         raise InvalidError("env: is missing")
-    found = await service.current(name, env)
+    found = await service.current(name, env, bound_to)
     tag = f'"{found.revision_hash}.{found.deployment_seq}"'
     headers = {"ETag": tag, "Cache-Control": "no-cache"}
     if tag in [part.strip() for part in request.headers.get("if-none-match", "").split(",")]:

@@ -5,11 +5,17 @@ Queries of deployments.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import reduce
+from operator import or_
 from typing import Any
 from uuid import UUID
 
+from piccolo.query.functions.aggregate import Max
+
 from edictum_console.db import tables
 from edictum_console.db.scope import Repository
+
+_CHUNK = 100  # rulesets in one query
 
 
 class DeploymentRepository(Repository):
@@ -24,6 +30,25 @@ class DeploymentRepository(Repository):
         table = self._table(tables.Deployments)
         query = self._select(table).where(table.env == env).where(table.bundle_name == name)
         return list(await query.order_by(table.deployment_seq, ascending=False).limit(limit))
+
+    async def running(self) -> list[dict[str, Any]]:
+        """
+        The last deployment of each ruleset to each environment, without its envelope.
+        """
+        table = self._table(tables.Deployments)
+        chosen: list[Any] = [table.env, table.bundle_name, Max(table.deployment_seq, alias="newest")]
+        newest = await self._select(table, *chosen).group_by(table.env, table.bundle_name)
+        shown = (table.env, table.bundle_name, table.bundle_version, table.revision_hash, table.deployment_seq)
+        rows: list[dict[str, Any]] = []
+        for start in range(0, len(newest), _CHUNK):
+            wanted = [
+                (table.env == row["env"])
+                & (table.bundle_name == row["bundle_name"])
+                & (table.deployment_seq == row["newest"])
+                for row in newest[start : start + _CHUNK]
+            ]
+            rows += await self._select(table, *shown, table.created_at).where(reduce(or_, wanted))
+        return rows
 
     async def before(self, env: str, name: str, version: int) -> dict[str, Any] | None:
         """

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, Literal
 
 import attrs
@@ -28,12 +29,33 @@ from edictum_console.domains.deployments.schemas import (
 from edictum_console.domains.environments.service import EnvironmentService
 from edictum_console.domains.rulesets.service import RulesetService, StoredRuleset
 from edictum_console.domains.signing.service import Signer, SigningService
-from edictum_console.errors import ConflictError, ForbiddenError, NotFoundError
+from edictum_console.errors import ConflictError, NotFoundError
 from edictum_console.http.paging import cursor_id, cut
 from edictum_console.ids import new_id
 from edictum_console.resources import Caller
-from edictum_console.security.actor import PersonActor, Role
 from edictum_console.security.sealing import Sealer
+
+
+@attrs.frozen
+class Running:
+    """
+    What runs in an environment under a name.
+
+    Attributes:
+        env: The environment.
+        name: The ruleset.
+        version: Its version.
+        revision_hash: The SHA-256 of its bytes.
+        deployment_seq: The number of its deployment.
+        deployed_at: When it was deployed.
+    """
+
+    env: str
+    name: str
+    version: int
+    revision_hash: str
+    deployment_seq: int
+    deployed_at: datetime
 
 
 class DeploymentService:
@@ -87,9 +109,31 @@ class DeploymentService:
             stored = await self._rulesets.find(name, version)
             return await self._add(rollback.env, stored, "rollback", rollback.note, newest, caller)
 
-    async def current(self, name: str, env: str) -> CurrentRuleset:
+    async def running(self) -> dict[tuple[str, str], Running]:
+        """
+        Return what runs, by environment and name.
+        """
+        return {
+            (row["env"], row["bundle_name"]): Running(
+                row["env"],
+                row["bundle_name"],
+                row["bundle_version"],
+                row["revision_hash"],
+                row["deployment_seq"],
+                row["created_at"],
+            )
+            for row in await self._rows.running()
+        }
+
+    async def current(self, name: str, env: str, bound_to: str | None = None) -> CurrentRuleset:
         """
         Return what runs in an environment, with its signatures.
+
+        Args:
+            name: The ruleset.
+            env: The environment.
+            bound_to: The signing key that whoever asks verifies with, as long as that may sign; None for the one that
+                signed the deployment.
 
         Raises:
             NotFoundError: Nothing does.
@@ -99,9 +143,7 @@ class DeploymentService:
             raise NotFoundError(f"no ruleset '{name}' deployed to '{env}'", "ruleset_not_deployed")
         (row,) = newest
         stored = await self._rulesets.find(name, row["bundle_version"])
-        signature = await self._rulesets.signature_of(stored.version, row["key_id"])
-        if signature is None:
-            raise RuntimeError("a deployed version has no signature")
+        signatures = await self._signatures(stored, row, bound_to)
         return CurrentRuleset(
             id=stored.version.id,
             name=name,
@@ -111,18 +153,28 @@ class DeploymentService:
             revision_hash=stored.version.revision_hash,
             yaml=stored.text,
             yaml_bytes=base64.b64encode(stored.text.encode()).decode(),
-            signature=signature,
-            public_key=await self._signing.public_key(row["key_id"]),
-            key_id=row["key_id"],
-            signature_hex=base64.b64decode(signature).hex(),
+            **signatures,
+            signature_hex=base64.b64decode(signatures["signature"]).hex(),
             deployment_seq=row["deployment_seq"],
-            envelope=row["envelope"],
-            envelope_signature=row["envelope_signature"],
             deployed_at=row["created_at"],
             deployed_by=row["deployed_by"],
             uploaded_by=stored.version.uploaded_by,
             created_at=stored.version.created_at,
         )
+
+    async def sign_again(self, caller: Caller) -> int:
+        """
+        Deploy everything that runs once more, with the key that signs now, in the transaction that is open.
+
+        Returns:
+            How many deployments there were.
+        """
+        running = await self.running()
+        for env, name in sorted(running):
+            newest = await self._rows.newest(env, name)
+            stored = await self._rulesets.find(name, newest[0]["bundle_version"])
+            await self._add(env, stored, "resign", "signed with another key", newest, caller)
+        return len(running)
 
     async def page(self, name: str | None, env: str | None, cursor: str | None, limit: int) -> Deployments:
         """
@@ -137,16 +189,38 @@ class DeploymentService:
         """
         await self._environments.lock()
         await self._scope.database.lock(f"deploy:{self._scope.tenant_id}:{env}:{name}")
-        environment = await self._environments.require(env)
-        admin = isinstance(caller.actor, PersonActor) and caller.actor.role is Role.ADMIN
-        if environment.protected and not admin:
-            raise ForbiddenError(f"the environment '{env}' is protected; an administrator deploys there", "protected")
+        await self._environments.require_open_to(env, caller)
+
+    async def _signatures(self, stored: StoredRuleset, row: dict[str, Any], bound_to: str | None) -> dict[str, str]:
+        """
+        Sign for whoever verifies with another key than the one of the deployment; else return what was signed then.
+        """
+        signer = None if bound_to in (None, row["key_id"]) else await self._signing.bound(str(bound_to))
+        if signer is not None:
+            envelope = self._envelope(row, signer)
+            return {
+                "signature": signer.sign(stored.text.encode()),
+                "public_key": signer.public_key,
+                "key_id": signer.key_id,
+                "envelope": base64.b64encode(envelope).decode(),
+                "envelope_signature": signer.sign(envelope),
+            }
+        signature = await self._rulesets.signature_of(stored.version, row["key_id"])
+        if signature is None:
+            raise RuntimeError("a deployed version has no signature")
+        return {
+            "signature": signature,
+            "public_key": await self._signing.public_key(row["key_id"]),
+            "key_id": row["key_id"],
+            "envelope": row["envelope"],
+            "envelope_signature": row["envelope_signature"],
+        }
 
     async def _add(
         self,
         env: str,
         stored: StoredRuleset,
-        kind: Literal["deploy", "rollback"],
+        kind: Literal["deploy", "rollback", "resign"],
         note: str,
         newest: list[dict[str, Any]],
         caller: Caller,

@@ -18,8 +18,9 @@ from edictum_console.domains.environments.schemas import (
     Environments,
     NewEnvironment,
 )
-from edictum_console.errors import ConflictError, NotFoundError
+from edictum_console.errors import ConflictError, ForbiddenError, NotFoundError
 from edictum_console.resources import Caller
+from edictum_console.security.actor import PersonActor, Role
 
 FIRST = ("development", "staging", "production")
 
@@ -57,6 +58,19 @@ class EnvironmentService:
         if row is None:
             raise NotFoundError(f"there is no environment '{name}'", "environment_not_found")
         return _environment(row)
+
+    async def require_open_to(self, name: str, caller: Caller) -> None:
+        """
+        Make sure that a caller may change what agents of an environment run.
+
+        Raises:
+            NotFoundError: There is none of that name.
+            ForbiddenError: It is protected, and the caller is no administrator.
+        """
+        environment = await self.require(name)
+        admin = isinstance(caller.actor, PersonActor) and caller.actor.role is Role.ADMIN
+        if environment.protected and not admin:
+            raise ForbiddenError(f"the environment '{name}' is protected; only an administrator may", "protected")
 
     async def add_first(self) -> None:
         """

@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+from piccolo.custom_types import Combinable
+
 from edictum_console.db.scope import Repository, SystemRepository
 from edictum_console.db.tables import ApiKeys
 
@@ -53,9 +55,27 @@ class KeyRepository(Repository):
         Whether there is one for an environment that has not ended.
         """
         table = self._table(ApiKeys)
-        now = datetime.now(UTC)
-        alive = table.revoked_at.is_null() & (table.expires_at.is_null() | (table.expires_at > now))
-        return bool(await self._count(table).where(table.env == env).where(alive))
+        return bool(await self._count(table).where(table.env == env).where(_alive(table)))
+
+    async def alive(self) -> list[dict[str, Any]]:
+        """
+        Those that have not ended.
+        """
+        table = self._table(ApiKeys)
+        return list(await self._select(table, table.id, table.signing_key_id).where(_alive(table)))
+
+    async def bound_to(self, signing_key_id: str | None) -> list[UUID]:
+        """
+        Those that are bound to a signing key, or to none.
+        """
+        table = self._table(ApiKeys)
+        bound = table.signing_key_id.is_null() if signing_key_id is None else table.signing_key_id == signing_key_id
+        return [row["id"] for row in await self._select(table, table.id).where(bound).where(_alive(table))]
+
+
+def _alive(table: type[ApiKeys]) -> Combinable:
+    now = datetime.now(UTC)
+    return table.revoked_at.is_null() & (table.expires_at.is_null() | (table.expires_at > now))
 
 
 class KeyLookup(SystemRepository):

@@ -34,6 +34,7 @@ class ApiKey:
         last_used_at: When it was last used, to the minute.
         expires_at: When it ends by itself.
         revoked_at: When it was ended.
+        signing_key_id: The signing key that its agents verify with; null for the one that signs.
     """
 
     id: UUID
@@ -47,6 +48,7 @@ class ApiKey:
     last_used_at: datetime | None
     expires_at: datetime | None
     revoked_at: datetime | None
+    signing_key_id: str | None
 
 
 @attrs.frozen
@@ -84,6 +86,16 @@ class NewKey:
     scopes: list[KeyScope] = attrs.field(factory=lambda: [KeyScope.AGENT])
     agent_pattern: AgentPattern | None = None
     expires_at: datetime | None = None
+
+
+@attrs.frozen
+class KeyChange:
+    """
+    What changes of an API key; what is not named stays.  An empty ``signing_key_id`` binds it to none.
+    """
+
+    label: Label | None = None
+    signing_key_id: Annotated[str, Meta(max_length=64)] | None = None
 
 
 @attrs.frozen

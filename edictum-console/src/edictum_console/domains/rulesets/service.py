@@ -119,6 +119,12 @@ class RulesetService:
             raise NotFoundError(f"there is no ruleset '{name}'", "ruleset_not_found")
         return RulesetVersions([_version(row) for row in rows], more)
 
+    async def exists(self, name: str) -> bool:
+        """
+        Whether there is a ruleset of that name.
+        """
+        return bool(await self._rows.versions(name, None, 1))
+
     async def find(self, name: str, version: int) -> StoredRuleset:
         """
         Return a version with its text.

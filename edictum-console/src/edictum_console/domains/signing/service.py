@@ -6,13 +6,15 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from datetime import datetime
 from typing import Any
 
 import attrs
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from edictum_console.db.database import Database
 from edictum_console.db.scope import TenantScope
-from edictum_console.domains.signing.repository import SigningKeyRepository
+from edictum_console.domains.signing.repository import Overlaps, SigningKeyRepository
 from edictum_console.domains.signing.schemas import SigningKey, SigningKeys
 from edictum_console.ids import new_id
 from edictum_console.security.sealing import Sealer
@@ -55,13 +57,34 @@ class SigningService:
         """
         Return all of them, without their private halves.
         """
-        return SigningKeys([_key(row) for row in await self._rows.all()])
+        now = await self._scope.database.now()
+        return SigningKeys([_key(row, now) for row in await self._rows.all()])
 
     async def add_first(self) -> None:
         """
         Make the key that a new tenant signs with, in the transaction that makes it.
         """
-        private = Ed25519PrivateKey.generate()
+        await self._add(Ed25519PrivateKey.generate(), None)
+
+    async def replace(self, retires_at: datetime | None) -> tuple[str, Signer]:
+        """
+        Let a new key sign, in the transaction that is open.
+
+        Args:
+            retires_at: Until when the old one signs for API keys that are bound to it; None if it ends at once.
+
+        Returns:
+            The old key's id, and the new key.
+        """
+        self._scope.database.require_transaction()
+        await self._scope.database.lock(f"signing:{self._scope.tenant_id}")
+        old, private = await self.signer(), Ed25519PrivateKey.generate()
+        state = "revoked" if retires_at is None else "retiring"
+        await self._rows.change(old.key_id, {"state": state, "retires_at": retires_at})
+        await self._add(private, old.sign(private.public_key().public_bytes_raw()))
+        return old.key_id, await self.signer()
+
+    async def _add(self, private: Ed25519PrivateKey, cross_signature: str | None) -> None:
         public_key = private.public_key().public_bytes_raw()
         row_id = new_id()
         values = {
@@ -70,6 +93,7 @@ class SigningService:
             "public_key": public_key.hex(),
             "private_key_sealed": self._sealer.seal(private.private_bytes_raw(), _PURPOSE, row_id),
             "state": "active",
+            "cross_signature": cross_signature,
         }
         await self._rows.add(values)
 
@@ -83,6 +107,19 @@ class SigningService:
         row = await self._rows.active()
         if row is None:
             raise RuntimeError("the tenant has no signing key")
+        return self._open(row)
+
+    async def bound(self, key_id: str) -> Signer | None:
+        """
+        Open the key that an API key is bound to; None where it does not sign any more.
+        """
+        now = await self._scope.database.now()
+        for row in await self._rows.all():
+            if row["key_id"] == key_id and _state(row, now) != "revoked":
+                return self._open(row)
+        return None
+
+    def _open(self, row: dict[str, Any]) -> Signer:
         private = self._sealer.open(row["private_key_sealed"], _PURPOSE, row["id"])
         return Signer(row["key_id"], row["public_key"], Ed25519PrivateKey.from_private_bytes(private))
 
@@ -94,5 +131,18 @@ class SigningService:
         return str(found)
 
 
-def _key(row: dict[str, Any]) -> SigningKey:
-    return SigningKey(**{field.name: row[field.name] for field in attrs.fields(SigningKey)})
+async def end_overlaps(database: Database) -> None:
+    """
+    Revoke keys that were replaced and whose time is over, of all tenants.
+    """
+    await Overlaps(database).end(await database.now())
+
+
+def _state(row: dict[str, Any], now: datetime) -> str:
+    over = row["state"] == "retiring" and row["retires_at"] <= now
+    return "revoked" if over else str(row["state"])
+
+
+def _key(row: dict[str, Any], now: datetime) -> SigningKey:
+    shown = {**row, "state": _state(row, now)}
+    return SigningKey(**{field.name: shown[field.name] for field in attrs.fields(SigningKey)})
