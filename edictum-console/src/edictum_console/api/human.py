@@ -9,7 +9,11 @@ from litestar import Router
 from edictum_console.domains.accounts.controllers import LoginController, UserController
 from edictum_console.domains.approvals.controllers import ApprovalController
 from edictum_console.domains.audit.controllers import AuditController
-from edictum_console.domains.deployments.controllers import DeployController, DeploymentController
+from edictum_console.domains.deployments.controllers import (
+    DeployController,
+    DeploymentController,
+    OlderRulesetController,
+)
 from edictum_console.domains.environments.controllers import EnvironmentController
 from edictum_console.domains.keys.controllers import KeyController
 from edictum_console.domains.rulesets.controllers import RulesetController
@@ -32,6 +36,7 @@ def human_routes() -> Router:
         HealthController,
         KeyController,
         LoginController,
+        OlderRulesetController,
         RulesetController,
         SetupController,
         SigningKeyController,

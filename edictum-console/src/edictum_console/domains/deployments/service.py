@@ -11,6 +11,7 @@ import base64
 import json
 from collections.abc import Mapping
 from typing import Any, Literal
+from uuid import UUID
 
 import attrs
 
@@ -47,6 +48,20 @@ class DeploymentService:
         self._rulesets = RulesetService(scope)
         self._environments = EnvironmentService(scope)
         self._signing = SigningService(scope, sealer)
+
+    @property
+    def tenant_id(self) -> UUID:
+        """
+        Whose deployments these are.
+        """
+        return self._scope.tenant_id
+
+    async def running(self, name: str, env: str) -> Deployment | None:
+        """
+        Return the deployment of a ruleset that counts in an environment, if there is any.
+        """
+        newest = await self._rows.newest(env, name)
+        return _deployment(newest[0]) if newest else None
 
     async def deploy(self, name: str, version: int, new: NewDeployment, caller: Caller) -> Deployment:
         """

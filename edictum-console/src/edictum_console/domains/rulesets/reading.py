@@ -21,6 +21,9 @@ from edictum_console.http.bodies import IDENTIFIER
 
 LARGEST_RULESET = 512 * 1024
 
+# Words that stand where a name does in paths.
+_PATH_WORDS = ("current", "evaluate", "validate")
+
 
 class UnloadableError(Exception):
     """
@@ -86,6 +89,8 @@ def _read(text: str) -> ReadRuleset:
     name = data["metadata"]["name"]
     if not re.search(IDENTIFIER, name):
         raise _one_problem("the name must have letters, digits, '.', '_' and '-' only", "metadata.name")
+    if name in _PATH_WORDS:
+        raise _one_problem(f"the name must not be {', '.join(_PATH_WORDS)}, which paths of the API have", "metadata.name")
     return ReadRuleset(name, hashlib.sha256(raw).hexdigest(), len(data.get("rules") or data.get("contracts") or ()))
 
 

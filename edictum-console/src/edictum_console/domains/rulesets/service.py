@@ -28,7 +28,7 @@ from edictum_console.domains.rulesets.schemas import (
     Validation,
 )
 from edictum_console.domains.signing.service import Signer
-from edictum_console.errors import FieldProblem, InvalidError, NotFoundError
+from edictum_console.errors import ConflictError, FieldProblem, InvalidError, NotFoundError
 from edictum_console.http.paging import cursor_number, cut
 from edictum_console.ids import new_id
 from edictum_console.resources import Caller
@@ -105,6 +105,21 @@ class RulesetService:
         """
         rows = await self._rows.names()
         return RulesetNames([RulesetName(row["name"], row["latest"], row["versions"]) for row in rows])
+
+    async def only_name(self) -> str:
+        """
+        Return the name of the tenant's only ruleset.
+
+        Raises:
+            NotFoundError: There is none.
+            ConflictError: There are several.
+        """
+        rows = await self._rows.names()
+        if not rows:
+            raise NotFoundError("there is no ruleset", "ruleset_not_found")
+        if len(rows) > 1:
+            raise ConflictError("there are several rulesets; name one in the path", "several_rulesets")
+        return str(rows[0]["name"])
 
     async def versions(self, name: str, cursor: str | None, limit: int) -> RulesetVersions:
         """
