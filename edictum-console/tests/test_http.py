@@ -270,6 +270,8 @@ def test_every_route_refuses_whom_it_is_not_for(with_console: WithConsole, conso
 def test_every_route_with_an_id_answers_404_for_one_of_another_tenant(
     with_console: WithConsole, console_settings: Settings
 ) -> None:
+    from test_compositions import compose
+    from test_library import add, rule
     from test_rulesets import upload
     from test_tenants import second_tenant
 
@@ -286,10 +288,13 @@ def test_every_route_with_an_id_answers_404_for_one_of_another_tenant(
             "{name:str}": "docs-rules",
             "{approval_id:uuid}": asked["id"],
             "{version:int}": "1",
+            "{contract_id:str}": "no-env",
         }
+        await add(other)
+        await compose(other, {"contract_id": "no-env"})
         await upload(other)
         await other.must("POST", "/api/v1/bundles/docs-rules/1/deploy", {"env": "theirs"})
-        lists = ("approvals", "keys", "users", "environments", "bundles", "deployments")
+        lists = ("approvals", "keys", "users", "environments", "bundles", "deployments", "contracts", "compositions")
         before = [await other.must("GET", f"/api/v1/{name}") for name in lists]
         ana = await console.sign_in()
         tried = 0
@@ -299,6 +304,7 @@ def test_every_route_with_an_id_answers_404_for_one_of_another_tenant(
             path = "/".join(theirs[part] if part.startswith("{") else part for part in route.split("/"))
             body: dict[str, Any] = {"env": "production"} if path.endswith(("deploy", "rollback")) else {}
             body = {"approved": True} if "/approvals/" in path else body
+            body = {"definition": rule()} if "/contracts/" in path else body
             query = {"from": 1, "to": 1, "env": "production"}
             answer = await ana.send(method, path, None if method in ("GET", "DELETE") else body, params=query)
             assert answer.status_code == 404, (method, path, answer.text)

@@ -94,10 +94,11 @@ def test_replicas_that_start_together_migrate_once(request: pytest.FixtureReques
     asyncio.run(main())
 
 
-def test_migrations_are_numbered_without_gaps_and_alike_on_both_databases() -> None:
+def test_migrations_are_numbered_upwards_and_alike_on_both_databases() -> None:
     names = [[(step.version, step.name) for step in migrations(dialect)] for dialect in ("sqlite", "postgres")]
     assert names[0] == names[1]
-    assert [version for version, _ in names[0]] == list(range(1, len(names[0]) + 1))
+    versions = [version for version, _ in names[0]]
+    assert versions == sorted(set(versions))
 
 
 def test_migration_files_of_one_database_run_after_the_common_one(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from litestar import Router
 from edictum_console.domains.accounts.controllers import LoginController, UserController
 from edictum_console.domains.approvals.controllers import ApprovalController
 from edictum_console.domains.audit.controllers import AuditController
+from edictum_console.domains.compositions.controllers import CompositionController
 from edictum_console.domains.deployments.controllers import (
     DeployController,
     DeploymentController,
@@ -16,6 +17,7 @@ from edictum_console.domains.deployments.controllers import (
 )
 from edictum_console.domains.environments.controllers import EnvironmentController
 from edictum_console.domains.keys.controllers import KeyController
+from edictum_console.domains.library.controllers import LibraryController
 from edictum_console.domains.rulesets.controllers import RulesetController
 from edictum_console.domains.signing.controllers import SigningKeyController
 from edictum_console.domains.tenants.controllers import HealthController, SetupController
@@ -30,11 +32,13 @@ def human_routes() -> Router:
     controllers = [
         ApprovalController,
         AuditController,
+        CompositionController,
         DeployController,
         DeploymentController,
         EnvironmentController,
         HealthController,
         KeyController,
+        LibraryController,
         LoginController,
         OlderRulesetController,
         RulesetController,

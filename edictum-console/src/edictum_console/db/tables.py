@@ -194,6 +194,61 @@ class Deployments(TenantTable, tablename="deployments"):
     deployed_by = Varchar(320)
 
 
+class Contracts(TenantTable, tablename="contracts"):
+    """
+    Versions of the library's rules; but for ``is_latest``, rows do not change.
+    """
+
+    contract_id = Varchar(128)
+    version = Integer()
+    type = Varchar(16)
+    name = Varchar(255)
+    description = Text()
+    tags = Text(default="[]")
+    definition = Text()
+    is_latest = Boolean(default=True)
+    created_by = Varchar(320)
+
+
+class Compositions(TenantTable, tablename="compositions"):
+    """
+    Rulesets that are put together from the library.
+    """
+
+    name = Varchar(128)
+    description = Text()
+    defaults_mode = Varchar(16)
+    tools = Text(default="{}")
+    observability = Text(default="{}")
+    revision = Integer(default=1)
+    created_by = Varchar(320)
+    updated_at = Timestamptz(default=_EPOCH)
+    updated_by = Varchar(320)
+
+
+class CompositionItems(TenantTable, tablename="composition_items"):
+    """
+    What a composition is put together from, in order.
+    """
+
+    composition_id = UUID(default=None)
+    position = Integer()
+    contract_id = Varchar(128)
+    version = Integer(null=True, default=None)
+    mode = Varchar(16, null=True, default=None)
+    enabled = Boolean(default=True)
+
+
+class CompositionBuilds(TenantTable, tablename="composition_builds"):
+    """
+    Versions of rulesets that came from a composition, with the versions of contracts in them.
+    """
+
+    composition_id = UUID(default=None)
+    bundle_id = UUID(default=None)
+    contents = Text(default="[]")
+
+
 class Approvals(TenantTable, tablename="approvals"):
     """
     Requests to people, and what came of them.
@@ -239,4 +294,8 @@ ALL_TABLES: tuple[type[Table], ...] = (
     BundleSignatures,
     Deployments,
     Approvals,
+    Contracts,
+    Compositions,
+    CompositionItems,
+    CompositionBuilds,
 )

@@ -152,6 +152,16 @@ class DeploymentService:
         """
         await self._environments.lock()
         await self._scope.database.lock(f"deploy:{self._scope.tenant_id}:{env}:{name}")
+        await self.check_allowed(env, caller)
+
+    async def check_allowed(self, env: str, caller: Caller) -> None:
+        """
+        Make sure that somebody may deploy to an environment.
+
+        Raises:
+            NotFoundError: It is not there.
+            ForbiddenError: It is protected, and the caller is no administrator.
+        """
         environment = await self._environments.require(env)
         admin = isinstance(caller.actor, PersonActor) and caller.actor.role is Role.ADMIN
         if environment.protected and not admin:

@@ -38,6 +38,14 @@ class UnloadableError(Exception):
         super().__init__("the text is no ruleset that an agent can load")
 
 
+def unloadable(error: EdictumConfigError) -> UnloadableError:
+    """
+    Make the error for what the core's loader refused.
+    """
+    problems = [RulesetProblem(problem.message, problem.path, problem.line, problem.column) for problem in error.errors]
+    return UnloadableError(problems or [RulesetProblem(str(error), "", None, None)])
+
+
 @attrs.frozen
 class ReadRuleset:
     """
@@ -82,15 +90,12 @@ def _read(text: str) -> ReadRuleset:
         load_contents([raw], Names(environ={}), RedactionPolicy(), "upgrade")
         data = _data(text)
     except EdictumConfigError as error:
-        problems = [
-            RulesetProblem(problem.message, problem.path, problem.line, problem.column) for problem in error.errors
-        ]
-        raise UnloadableError(problems or [RulesetProblem(str(error), "", None, None)]) from None
+        raise unloadable(error) from None
     name = data["metadata"]["name"]
     if not re.search(IDENTIFIER, name):
         raise _one_problem("the name must have letters, digits, '.', '_' and '-' only", "metadata.name")
     if name in _PATH_WORDS:
-        raise _one_problem(f"the name must not be {', '.join(_PATH_WORDS)}, which paths of the API have", "metadata.name")
+        raise _one_problem(f"the name must not be one of: {', '.join(_PATH_WORDS)}; paths have them", "metadata.name")
     return ReadRuleset(name, hashlib.sha256(raw).hexdigest(), len(data.get("rules") or data.get("contracts") or ()))
 
 

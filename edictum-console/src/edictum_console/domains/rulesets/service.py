@@ -77,7 +77,7 @@ class RulesetService:
         try:
             read = await read_ruleset(upload.yaml_content)
         except UnloadableError as error:
-            raise _unloadable(error) from None
+            raise invalid_ruleset(error) from None
         values: dict[str, Any] = {
             "id": new_id(),
             "name": read.name,
@@ -170,21 +170,34 @@ class RulesetService:
             NotFoundError: One of them is not there.
         """
         old, new = await self.find(name, before), await self.find(name, after)
-        compared = await compare(old.text, new.text)
-        lines = difflib.unified_diff(
-            old.text.splitlines(), new.text.splitlines(), f"{name} {before}", f"{name} {after}", lineterm=""
-        )
-        return Diff(
-            name,
-            before,
-            after,
-            [_change(rule) for rule in compared.added],
-            [_change(rule) for rule in compared.removed],
-            [_change(rule) for rule in compared.changed],
-            list(compared.moved),
-            [_path(change) for change in compared.settings],
-            "\n".join(lines),
-        )
+        return await difference(old, after, new.text)
+
+
+async def difference(old: StoredRuleset, after: int, text: str) -> Diff:
+    """
+    Say what differs between a version and a text that loads.
+
+    Args:
+        old: The version before.
+        after: The number of the version after; 0 if it is not stored.
+        text: Its text.
+    """
+    name, before = old.version.name, old.version.version
+    compared = await compare(old.text, text)
+    lines = difflib.unified_diff(
+        old.text.splitlines(), text.splitlines(), f"{name} {before}", f"{name} {after}", lineterm=""
+    )
+    return Diff(
+        name,
+        before,
+        after,
+        [_change(rule) for rule in compared.added],
+        [_change(rule) for rule in compared.removed],
+        [_change(rule) for rule in compared.changed],
+        list(compared.moved),
+        [_path(change) for change in compared.settings],
+        "\n".join(lines),
+    )
 
 
 def _version(row: Mapping[str, Any]) -> RulesetVersion:
@@ -199,7 +212,10 @@ def _path(change: Change) -> str:
     return ".".join(map(str, change.path))
 
 
-def _unloadable(error: UnloadableError) -> InvalidError:
+def invalid_ruleset(error: UnloadableError) -> InvalidError:
+    """
+    Make the answer to a text that cannot be loaded.
+    """
     first = error.problems[0]
     place = f"line {first.line}: " if first.line is not None else ""
     problems = []
