@@ -27,6 +27,7 @@ from edictum_console.db.opening import database_of
 from edictum_console.db.scope import Scopes, TenantScope
 from edictum_console.domains.accounts.service import StoredPeople
 from edictum_console.domains.keys.service import StoredKeys
+from edictum_console.domains.playground.process import Evaluator
 from edictum_console.domains.tenants.service import SetupService
 from edictum_console.errors import ConflictError, UnauthorizedError
 from edictum_console.http.bodies import BodyPlugin
@@ -96,7 +97,14 @@ def create_app(settings: Settings, *, hasher: Hasher | None = None) -> Litestar:
         openapi_config=None if settings.production else _openapi(),
         plugins=[BodyPlugin()],
         request_max_body_size=LARGEST_BODY,
-        state=State({"database": console.database, "limits": resources.stores.limits, "workers": console.workers}),
+        state=State(
+            {
+                "database": console.database,
+                "evaluator": Evaluator(),
+                "limits": resources.stores.limits,
+                "workers": console.workers,
+            }
+        ),
     )
 
 

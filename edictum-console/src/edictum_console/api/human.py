@@ -18,6 +18,7 @@ from edictum_console.domains.deployments.controllers import (
 from edictum_console.domains.environments.controllers import EnvironmentController
 from edictum_console.domains.keys.controllers import KeyController
 from edictum_console.domains.library.controllers import LibraryController
+from edictum_console.domains.playground.controllers import PlaygroundController
 from edictum_console.domains.rulesets.controllers import RulesetController
 from edictum_console.domains.signing.controllers import SigningKeyController
 from edictum_console.domains.tenants.controllers import HealthController, SetupController
@@ -41,6 +42,7 @@ def human_routes() -> Router:
         LibraryController,
         LoginController,
         OlderRulesetController,
+        PlaygroundController,
         RulesetController,
         SetupController,
         SigningKeyController,
