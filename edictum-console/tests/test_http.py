@@ -235,6 +235,9 @@ def test_routes_that_are_open_are_these(console_settings: Settings) -> None:
         ("POST", "/api/v1/auth/login"),
         ("POST", "/api/v1/auth/reset"),
         ("POST", "/api/v1/setup"),
+        ("POST", "/api/v1/auth/token"),
+        ("POST", "/api/v1/auth/token/refresh"),
+        ("GET", "/.well-known/security.txt"),
     }
 
 
@@ -289,12 +292,23 @@ def test_every_route_with_an_id_answers_404_for_one_of_another_tenant(
             "{approval_id:uuid}": asked["id"],
             "{version:int}": "1",
             "{contract_id:str}": "no-env",
+            "{token_id:uuid}": (await other.must("POST", "/api/v1/auth/token", {}))["id"],
         }
         await add(other)
         await compose(other, {"contract_id": "no-env"})
         await upload(other)
         await other.must("POST", "/api/v1/bundles/docs-rules/1/deploy", {"env": "theirs"})
-        lists = ("approvals", "keys", "users", "environments", "bundles", "deployments", "contracts", "compositions")
+        lists = (
+            "approvals",
+            "keys",
+            "users",
+            "environments",
+            "bundles",
+            "deployments",
+            "contracts",
+            "compositions",
+            "auth/tokens",
+        )
         before = [await other.must("GET", f"/api/v1/{name}") for name in lists]
         ana = await console.sign_in()
         tried = 0

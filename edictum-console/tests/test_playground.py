@@ -241,7 +241,7 @@ def test_trial_that_is_given_up_leaves_no_process() -> None:
 
 async def _children() -> str:
     process = await asyncio.create_subprocess_exec(
-        "ps", "-o", "args=", "--ppid", str(os.getpid()), stdout=asyncio.subprocess.PIPE
+        "ps", "-ww", "-o", "args=", "--ppid", str(os.getpid()), stdout=asyncio.subprocess.PIPE
     )
     output, _ = await process.communicate()
     return output.decode()

@@ -29,6 +29,7 @@ from edictum_console.domains.accounts.service import StoredPeople
 from edictum_console.domains.keys.service import StoredKeys
 from edictum_console.domains.playground.process import Evaluator
 from edictum_console.domains.tenants.service import SetupService
+from edictum_console.domains.tokens.service import StoredTokens
 from edictum_console.errors import ConflictError, UnauthorizedError
 from edictum_console.http.bodies import BodyPlugin
 from edictum_console.http.errors import answer
@@ -42,6 +43,7 @@ from edictum_console.security.api_keys import KeyVerifier
 from edictum_console.security.authentication import AuthenticationMiddleware, Authenticator
 from edictum_console.security.logins import LONGEST, LoginKeeper
 from edictum_console.security.passwords import Hasher
+from edictum_console.security.script_tokens import TokenSigner
 from edictum_console.security.sealing import Sealer
 from edictum_console.settings import Settings
 from edictum_console.state.database import DatabaseLogins, DatabaseSessionValues
@@ -74,16 +76,18 @@ def create_app(settings: Settings, *, hasher: Hasher | None = None) -> Litestar:
     """
     console = _Console.build(settings, hasher or Hasher())
     resources = console.resources
+    people = StoredPeople(resources.scopes)
     authenticator = Authenticator(
         settings,
         resources.verifier,
         resources.logins,
-        StoredPeople(resources.scopes),
+        people,
+        StoredTokens(resources.scopes, TokenSigner(settings.secret_key), people),
         resources.stores.limits,
         REQUESTS_BY_KEY,
     )
     return Litestar(
-        [human_routes(), *agent_routes()],
+        [*human_routes(), *agent_routes()],
         before_send=[ResponseHeaders(settings.secure)],
         dependencies={
             "caller": Provide(provide_caller, sync_to_thread=False),

@@ -20,15 +20,17 @@ from edictum_console.domains.keys.controllers import KeyController
 from edictum_console.domains.library.controllers import LibraryController
 from edictum_console.domains.playground.controllers import PlaygroundController
 from edictum_console.domains.rulesets.controllers import RulesetController
+from edictum_console.domains.settings.controllers import ContactController, SettingsController
 from edictum_console.domains.signing.controllers import SigningKeyController
 from edictum_console.domains.tenants.controllers import HealthController, SetupController
+from edictum_console.domains.tokens.controllers import OwnTokenController, TokenController
 
 PREFIX = "/api/v1"
 
 
-def human_routes() -> Router:
+def human_routes() -> list[Router]:
     """
-    Everything under ``/api/v1`` that people use.
+    Everything under ``/api/v1`` that people use, and what has a place of its own.
     """
     controllers = [
         ApprovalController,
@@ -42,10 +44,13 @@ def human_routes() -> Router:
         LibraryController,
         LoginController,
         OlderRulesetController,
+        OwnTokenController,
         PlaygroundController,
         RulesetController,
+        SettingsController,
         SetupController,
         SigningKeyController,
+        TokenController,
         UserController,
     ]
-    return Router(PREFIX, route_handlers=controllers)
+    return [Router(PREFIX, route_handlers=controllers), Router("/", route_handlers=[ContactController])]

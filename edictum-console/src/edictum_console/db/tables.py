@@ -89,6 +89,21 @@ class UserSessions(TenantTable, tablename="user_sessions"):
     expires_at = Timestamptz(default=_EPOCH)
 
 
+class ScriptTokens(TenantTable, tablename="script_tokens"):
+    """
+    Tokens with which people's scripts use the console.
+    """
+
+    user_id = UUID(default=None)
+    label = Varchar(255, default="")
+    role = Varchar(16)
+    refresh_hash = Varchar(64)
+    replaced_hash = Varchar(64, null=True, default=None)
+    refreshed_at = Timestamptz(null=True, default=None)
+    expires_at = Timestamptz(default=_EPOCH)
+    revoked_at = Timestamptz(null=True, default=None)
+
+
 class SessionValues(TenantTable, tablename="session_values"):
     """
     What agents count and remember, where there is no Redis.
@@ -298,4 +313,5 @@ ALL_TABLES: tuple[type[Table], ...] = (
     Compositions,
     CompositionItems,
     CompositionBuilds,
+    ScriptTokens,
 )
