@@ -14,6 +14,8 @@ from consoles import Console, Session, WithConsole
 from edictum import Edictum, EdictumConfigError
 from edictum.ruleset.document import read_document
 from edictum_console.domains.compositions.writing import write_yaml
+from edictum_console.domains.library.reading import read_definition
+from edictum_console.errors import InvalidError
 from edictum_console.security.actor import Role
 from hypothesis import given
 from hypothesis import strategies as st
@@ -89,6 +91,26 @@ def test_what_is_written_is_read_alike_or_refused(document: dict[str, Any]) -> N
         return
     assert json.dumps(document) == json.dumps(read_document(text).data)
     assert text == write_yaml(json.loads(json.dumps(document)))
+
+
+FIELDS = ("id", "type", "tool", "tools", "when", "then", "mode", "limits", "within", "enabled", "effect", "shadow")
+
+
+@pytest.mark.property
+@given(st.dictionaries(st.sampled_from(FIELDS), VALUES), VALUES, TEXTS)
+def test_any_definition_is_refused_or_can_be_written_and_loaded(change: dict[str, Any], value: Any, text: str) -> None:
+    """
+    What the library takes never fails later, when a ruleset is made of it.
+    """
+    action = {"action": "block", "message": text}
+    for definition in ({**rule(), **change}, rule(when={"args.x": {"equals": value}}, then=action)):
+        try:
+            read = asyncio.run(read_definition(definition))
+        except InvalidError:
+            continue
+        head = {"apiVersion": "edictum/v1", "kind": "Ruleset", "metadata": {"name": "n"}}
+        written = write_yaml({**head, "defaults": {"mode": "enforce"}, "rules": [read]})
+        Edictum.from_yaml_string(written, env={}, telemetry=False)
 
 
 @pytest.mark.parametrize(

@@ -143,6 +143,12 @@ def test_import_takes_a_ruleset_apart(with_console: WithConsole) -> None:
         assert (found["definition"], found["tags"]) == ({**rule(), "mode": "observe"}, ["docs"])
         done = await ana.must("POST", path, {"yaml_content": observing})
         assert done["unchanged"] == ["no-env", "no-keys"]
+        entries = (await ana.must("GET", "/api/v1/audit-log"))["entries"]
+        imports = [entry["details"] for entry in entries if entry["action"] == "contract.import"]
+        assert imports == [
+            {"created": ["no-keys"], "updated": ["no-env"]},
+            {"created": ["no-env"], "updated": []},
+        ]
         done = await ana.must("POST", path, {"yaml_content": OLDER})
         assert done["updated"] == ["no-env"]
         assert (await ana.must("GET", f"{CONTRACTS}/no-env"))["contract"]["definition"] == rule()

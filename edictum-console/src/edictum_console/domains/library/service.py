@@ -141,6 +141,7 @@ class LibraryService:
                 raise ConflictError(f"there is a contract '{rule['id']}' already", "contract_exists")
             await self._check_room(1)
             await self._add(rule, new, 1, caller)
+            await self._tell(rule["id"], 1, caller)
             return await self.find(rule["id"])
 
     async def revise(self, contract_id: str, revision: ContractRevision, caller: Caller) -> Contract:
@@ -163,6 +164,7 @@ class LibraryService:
                 raise ConflictError("the contract was changed meanwhile", "stale_version", current)
             if not _same(newest, rule, revision):
                 await self._add(rule, revision, newest.version + 1, caller)
+                await self._tell(contract_id, newest.version + 1, caller)
             return await self.find(contract_id)
 
     async def take_in(self, source: Import, caller: Caller) -> Imported:
@@ -193,6 +195,10 @@ class LibraryService:
                     kept = NewContract(rule, newest.name, newest.description, newest.tags)
                     await self._add(rule, kept, newest.version + 1, caller)
                     done.updated.append(rule["id"])
+            if done.created or done.updated:
+                facts = {"created": done.created, "updated": done.updated}
+                await self._audit.record(caller, "contract.import", "", facts)
+                await self._outbox.announce("contract_updated", {"contract_ids": done.created + done.updated})
         return done
 
     async def delete(
@@ -218,16 +224,16 @@ class LibraryService:
                 raise ConflictError("compositions use this contract", "contract_in_use", {"used_by": used_by})
             await self._rows.delete(contract_id)
             await self._audit.record(caller, "contract.delete", contract_id)
-            await self._outbox.announce("contract_deleted", {"contract_id": contract_id})
+            await self._outbox.announce("contract_deleted", {"contract_ids": [contract_id]})
 
     async def _check_room(self, more: int) -> None:
         if await self._rows.number() + more > MOST_CONTRACTS:
             raise ConflictError(f"the library holds at most {MOST_CONTRACTS} contracts", "library_full")
 
     async def _add(self, rule: Mapping[str, Any], new: NewContract, version: int, caller: Caller) -> None:
-        facts = {"contract_id": rule["id"], "version": version}
         values = {
-            **facts,
+            "contract_id": rule["id"],
+            "version": version,
             "type": rule["type"],
             "name": new.name,
             "description": new.description,
@@ -236,9 +242,12 @@ class LibraryService:
             "created_by": caller.name,
         }
         await self._rows.add(values)
+
+    async def _tell(self, contract_id: str, version: int, caller: Caller) -> None:
+        facts = {"contract_id": contract_id, "version": version}
         done = "create" if version == 1 else "update"
-        await self._audit.record(caller, f"contract.{done}", rule["id"], facts)
-        await self._outbox.announce(f"contract_{done}d", facts)
+        await self._audit.record(caller, f"contract.{done}", contract_id, facts)
+        await self._outbox.announce(f"contract_{done}d", {"contract_ids": [contract_id]})
 
 
 def _tags(new: NewContract) -> list[str]:

@@ -14,6 +14,8 @@ from edictum_console.errors import unfit
 from edictum_console.http.bodies import structure, unstructure
 from edictum_console.security.sealing import Sealer
 
+_CALL = ("tool_name", "tool_args", "principal", "environment", "output", "session", "mode")
+
 
 class PlaygroundService:
     """
@@ -39,8 +41,9 @@ class PlaygroundService:
             await read_ruleset(text)
         except UnloadableError as error:
             raise invalid_ruleset(error) from None
-        fields = ("tool_name", "tool_args", "principal", "environment", "output", "session", "mode")
-        answer = await self._evaluator.judge({"text": text, **{name: unstructure(trial)[name] for name in fields}})
+        given = unstructure(trial)
+        call = {name: given[name] for name in _CALL}
+        answer = await self._evaluator.judge({"text": text, **call})
         return structure(answer, Evaluation)
 
     async def _text(self, trial: Trial) -> str:
