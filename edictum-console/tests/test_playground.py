@@ -5,6 +5,7 @@ The playground: the only evaluation of the console, for people.
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import sys
 from collections.abc import Mapping
@@ -163,6 +164,21 @@ def test_trial_sees_no_variable_and_writes_no_file_of_the_console(
     assert not log.exists()
 
 
+def test_trial_follows_links_as_an_agent_on_the_same_machine_does(tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "way-out").symlink_to("/etc")
+    rule = {"id": "home", "type": "sandbox", "tool": "t", "within": [f"{tmp_path}/home"], "message": "stay"}
+    head = {"apiVersion": "edictum/v1", "kind": "Ruleset", "metadata": {"name": "n"}, "defaults": {"mode": "enforce"}}
+    text = json.dumps({**head, "rules": [rule]})
+
+    async def decision(path: str) -> str:
+        trial = request(text=text, tool_name="t", tool_args={"path": f"{tmp_path}/home/{path}"})
+        return str((await Evaluator(30).judge(trial))["decision"])
+
+    assert asyncio.run(decision("notes.txt")) == "allow"
+    assert asyncio.run(decision("way-out/passwd")) == "block"
+
+
 @pytest.mark.security
 @pytest.mark.parametrize(
     "deed",
@@ -173,6 +189,7 @@ def test_trial_sees_no_variable_and_writes_no_file_of_the_console(
         "import os; os.fork()",
         "import os; os.system('true')",
         "open('{tmp}/made', 'w').write('x' * 100000)",
+        "open('/etc/passwd').read()",
         "bytearray(1 << 30)",
         "while True: pass",
     ],
