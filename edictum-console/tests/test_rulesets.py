@@ -212,7 +212,6 @@ def test_deployed_ruleset_is_fetched_with_signatures_that_verify(with_console: W
         )
         Edictum.from_yaml_string(found["yaml"])
         assert found == await agent.must("GET", f"{path}?env=production")
-        assert found == await agent.must("GET", f"{BUNDLES}/docs-rules/current")
         assert (await agent.get(f"{path}?env=staging")).json()["code"] == "env_mismatch"
         tag = answer.headers["etag"]
         assert tag == f'"{found["revision_hash"]}.1"'
