@@ -20,6 +20,7 @@ SYSTEM_REPOSITORIES = {
     "RollupTenants": "workers add the counts of all tenants up",
     "Overlaps": "the worker ends signing keys whose time is over for all tenants",
     "TenantRepository": "makes tenants",
+    "TenantSettingsRepository": "a tenant's own row has no tenant beside its id, which each query names",
     "KeyLookup": "the prefix of a key is all that is known of who asks",
     "PeopleLookup": "an e-mail address is all that is known of who signs in, and the first person has no tenant yet",
     "LoginRepository": "the hash of a token is all that is known of who asks",

@@ -236,6 +236,9 @@ def test_routes_that_are_open_are_these(console_settings: Settings) -> None:
         ("POST", "/api/v1/auth/login"),
         ("POST", "/api/v1/auth/reset"),
         ("POST", "/api/v1/setup"),
+        ("POST", "/api/v1/auth/token"),
+        ("POST", "/api/v1/auth/token/refresh"),
+        ("GET", "/.well-known/security.txt"),
     }
 
 
@@ -271,6 +274,8 @@ def test_every_route_refuses_whom_it_is_not_for(with_console: WithConsole, conso
 def test_every_route_with_an_id_answers_404_for_one_of_another_tenant(
     with_console: WithConsole, console_settings: Settings
 ) -> None:
+    from test_compositions import compose
+    from test_library import add, rule
     from test_rulesets import upload
     from test_tenants import second_tenant
 
@@ -297,17 +302,21 @@ def test_every_route_with_an_id_answers_404_for_one_of_another_tenant(
             "{event_id:uuid}": event["id"],
             "{agent_id:str}": "theirs",
             "{version:int}": "1",
+            "{contract_id:str}": "no-env",
+            "{token_id:uuid}": (await other.must("POST", "/api/v1/auth/token", {}))["id"],
         }
+        await add(other)
+        await compose(other, {"contract_id": "no-env"})
         await upload(other)
         await their_agent.must("POST", "/v1/agents/self/status", {})
         (agent,) = (await other.must("GET", "/api/v1/agents"))["agents"]
-        rule = await other.must(
+        assigned = await other.must(
             "POST", "/api/v1/assignment-rules", {"env": "theirs", "pattern": "*", "bundle_name": "docs-rules"}
         )
         theirs |= {
             "{agent_id:str}": agent["agent_id"],
             "{registration_id:uuid}": agent["id"],
-            "{rule_id:uuid}": rule["id"],
+            "{rule_id:uuid}": assigned["id"],
         }
         await other.must("POST", "/api/v1/bundles/docs-rules/1/deploy", {"env": "theirs"})
         lists = (
@@ -320,6 +329,9 @@ def test_every_route_with_an_id_answers_404_for_one_of_another_tenant(
             "agents",
             "assignment-rules",
             "events",
+            "contracts",
+            "compositions",
+            "auth/tokens",
         )
         before = [await other.must("GET", f"/api/v1/{name}") for name in lists]
         ana = await console.sign_in()
@@ -333,6 +345,7 @@ def test_every_route_with_an_id_answers_404_for_one_of_another_tenant(
             body: dict[str, Any] = {"env": "production"} if path.endswith(("deploy", "rollback")) else {}
             body = {"approved": True} if "/approvals/" in path else body
             query = {"from": 1, "to": 1, "env": "theirs" if "/agents/" in path else "production"}
+            body = {"definition": rule()} if "/contracts/" in path else body
             answer = await ana.send(method, path, None if method in ("GET", "DELETE") else body, params=query)
             assert answer.status_code == 404, (method, path, answer.text)
             tried += 1

@@ -212,7 +212,6 @@ def test_deployed_ruleset_is_fetched_with_signatures_that_verify(with_console: W
         )
         Edictum.from_yaml_string(found["yaml"])
         assert found == await agent.must("GET", f"{path}?env=production")
-        assert found == await agent.must("GET", f"{BUNDLES}/docs-rules/current")
         assert (await agent.get(f"{path}?env=staging")).json()["code"] == "env_mismatch"
         tag = answer.headers["etag"]
         assert tag == f'"{found["revision_hash"]}.1"'
@@ -387,5 +386,42 @@ def test_signature_of_other_bytes_does_not_verify(with_console: WithConsole) -> 
         found["yaml_bytes"] = base64.b64encode(STRICTER.encode()).decode()
         with pytest.raises(InvalidSignature):
             verify(found)
+
+    with_console(check)
+
+
+def test_older_paths_answer_as_older_consoles_did(with_console: WithConsole) -> None:
+    async def check(console: Console) -> None:
+        ana, agent = await console.sign_in(), await console.agent()
+        assert (await agent.get(f"{BUNDLES}/current")).json()["code"] == "ruleset_not_found"
+        await upload(ana)
+        await deploy(ana)
+        found = await agent.must("GET", f"{BUNDLES}/docs-rules/current")
+        canonical = await agent.must("GET", "/v1/rulesets/docs-rules/current")
+        assert found == {**canonical, "tenant_id": (await ana.must("GET", "/api/v1/auth/me"))["tenant_id"]}
+        verify(found)
+        assert found == await agent.must("GET", f"{BUNDLES}/current")
+        assert found == await ana.must("GET", f"{BUNDLES}/current?env=production")
+        assert (await ana.get(f"{BUNDLES}/current")).status_code == 422
+        tag = f'"{found["revision_hash"]}.1"'
+        assert (await agent.get(f"{BUNDLES}/current", headers={"If-None-Match": tag})).status_code == 304
+        text = await agent.get(f"{BUNDLES}/1/yaml")
+        assert TEXT.encode() == text.content == (await agent.get(f"{BUNDLES}/docs-rules/1/yaml")).content
+        assert text.headers["content-type"].startswith("application/x-yaml")
+        assert (await agent.get(f"{BUNDLES}/2/yaml")).status_code == 404
+        assert (await agent.must("GET", BUNDLES))["bundles"][0]["name"] == "docs-rules"
+        await upload(ana, OLDER)
+        for path in ("current", "1/yaml"):
+            assert (await agent.get(f"{BUNDLES}/{path}")).json()["code"] == "several_rulesets"
+
+    with_console(check)
+
+
+@pytest.mark.parametrize("name", ["current", "evaluate", "validate"])
+def test_ruleset_must_not_have_the_name_of_a_path(with_console: WithConsole, name: str) -> None:
+    async def check(console: Console) -> None:
+        ana = await console.sign_in()
+        refused = await ana.post(BUNDLES, {"yaml_content": TEXT.replace("docs-rules", name)})
+        assert (refused.status_code, refused.json()["code"]) == (422, "invalid_ruleset")
 
     with_console(check)

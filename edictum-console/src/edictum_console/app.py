@@ -29,8 +29,10 @@ from edictum_console.domains.accounts.service import StoredPeople
 from edictum_console.domains.events.gathering import Gathering
 from edictum_console.domains.keys.service import StoredKeys
 from edictum_console.domains.operations.controllers import MetricsController
+from edictum_console.domains.playground.process import Evaluator
 from edictum_console.domains.stream.hub import Hub, Rhythm
 from edictum_console.domains.tenants.service import SetupService
+from edictum_console.domains.tokens.service import StoredTokens
 from edictum_console.errors import ConflictError, UnauthorizedError
 from edictum_console.http.bodies import BodyPlugin
 from edictum_console.http.errors import answer
@@ -45,6 +47,7 @@ from edictum_console.security.api_keys import KeyVerifier
 from edictum_console.security.authentication import AuthenticationMiddleware, Authenticator
 from edictum_console.security.logins import LONGEST, LoginKeeper
 from edictum_console.security.passwords import Hasher
+from edictum_console.security.script_tokens import TokenSigner
 from edictum_console.security.sealing import Sealer
 from edictum_console.settings import Settings
 from edictum_console.state.database import DatabaseLogins, DatabaseSessionValues
@@ -85,16 +88,18 @@ def create_app(settings: Settings, *, hasher: Hasher | None = None, rhythm: Rhyt
         async with console.running(app), hub.running():
             yield
 
+    people = StoredPeople(resources.scopes)
     authenticator = Authenticator(
         settings,
         resources.verifier,
         resources.logins,
-        StoredPeople(resources.scopes),
+        people,
+        StoredTokens(resources.scopes, TokenSigner(settings.secret_key), people),
         resources.stores.limits,
         REQUESTS_BY_KEY,
     )
     return Litestar(
-        [human_routes(), *agent_routes(), MetricsController],
+        [*human_routes(), *agent_routes(), MetricsController],
         before_send=[ResponseHeaders(settings.secure), Measuring(resources.metrics)],
         dependencies={
             "caller": Provide(provide_caller, sync_to_thread=False),
@@ -115,6 +120,7 @@ def create_app(settings: Settings, *, hasher: Hasher | None = None, rhythm: Rhyt
                 "gathering": Gathering(),
                 "metrics_token": settings.metrics_token,
                 "hub": hub,
+                "evaluator": Evaluator(),
                 "limits": resources.stores.limits,
                 "workers": console.workers,
             }

@@ -52,6 +52,7 @@ _VARIABLES = (
     "EDICTUM_METRICS_TOKEN",
     "EDICTUM_REDIS_URL",
     "EDICTUM_SECRET_KEY",
+    "EDICTUM_SECURITY_CONTACT",
     "EDICTUM_SESSION_TTL_HOURS",
     "EDICTUM_SIGNING_KEY_SECRET",
     "EDICTUM_SIGNING_KEY_SECRET_PREVIOUS",
@@ -80,6 +81,7 @@ class Settings:
         session_ttl: How long a login lasts without being used.
         login_attempts: How many logins one address may try within ``login_window``.
         login_window: The time in which they are counted.
+        security_contact: Whom to tell of a weakness: ``mailto:...`` or ``https://...``; None names nobody.
         trusted_proxies: Networks whose word about the client's address is believed.
         log_level: From which level on messages are written.
         auto_migrate: Whether ``serve`` brings the schema up to date.
@@ -105,6 +107,7 @@ class Settings:
     session_ttl: timedelta = timedelta(hours=24)
     login_attempts: int = 10
     login_window: timedelta = timedelta(minutes=5)
+    security_contact: str | None = None
     trusted_proxies: tuple[Network, ...] = ()
     log_level: str = "INFO"
     auto_migrate: bool = True
@@ -154,6 +157,7 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         "session_ttl": timedelta(hours=reader.whole("EDICTUM_SESSION_TTL_HOURS", 24, 1, 24 * 7)),
         "login_attempts": reader.whole("EDICTUM_RATE_LIMIT_MAX_ATTEMPTS", 10, 1, 1000),
         "login_window": timedelta(seconds=reader.whole("EDICTUM_RATE_LIMIT_WINDOW_SECONDS", 300, 1, 86_400)),
+        "security_contact": reader.read("EDICTUM_SECURITY_CONTACT", _contact),
         "trusted_proxies": reader.read("EDICTUM_TRUSTED_PROXIES", _networks) or (),
         "log_level": reader.choice("EDICTUM_LOG_LEVEL", _LEVELS, "INFO"),
         "auto_migrate": reader.truth("EDICTUM_AUTO_MIGRATE", True),
@@ -299,6 +303,12 @@ def _base_url(text: str) -> str:
             "is not the address of a server", "write it without a path, like https://console.example.com"
         )
     return text.rstrip("/")
+
+
+def _contact(text: str) -> str:
+    if not re.fullmatch(r"mailto:[!-~]+@[!-~]+|https://[!-~]+", text):
+        raise _UnusableError("is no address to write to", "write mailto:security@example.com or an https:// address")
+    return text
 
 
 def _secret(text: str) -> bytes:

@@ -7,7 +7,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from edictum_console.db.scope import SystemRepository
-from edictum_console.db.tables import Feed, IdempotencyKeys, SessionValues, UserSessions
+from edictum_console.db.tables import Feed, IdempotencyKeys, ScriptTokens, SessionValues, UserSessions
 
 FEED_LIFETIME = timedelta(hours=24)
 
@@ -26,5 +26,7 @@ class Leftovers(SystemRepository):
         await values.delete().where(values.expires_at <= now)
         await logins.delete().where(logins.expires_at <= now)
         await replies.delete().where(replies.expires_at <= now)
+        tokens = self._table(ScriptTokens)
+        await tokens.delete().where(tokens.expires_at <= now)
         feed = self._table(Feed)
         await feed.delete().where(feed.created_at <= now - FEED_LIFETIME)

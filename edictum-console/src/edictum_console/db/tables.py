@@ -90,6 +90,21 @@ class UserSessions(TenantTable, tablename="user_sessions"):
     expires_at = Timestamptz(default=_EPOCH)
 
 
+class ScriptTokens(TenantTable, tablename="script_tokens"):
+    """
+    Tokens with which people's scripts use the console.
+    """
+
+    user_id = UUID(default=None)
+    label = Varchar(255, default="")
+    role = Varchar(16)
+    refresh_hash = Varchar(64)
+    replaced_hash = Varchar(64, null=True, default=None)
+    refreshed_at = Timestamptz(null=True, default=None)
+    expires_at = Timestamptz(default=_EPOCH)
+    revoked_at = Timestamptz(null=True, default=None)
+
+
 class SessionValues(TenantTable, tablename="session_values"):
     """
     What agents count and remember, where there is no Redis.
@@ -195,6 +210,61 @@ class Deployments(TenantTable, tablename="deployments"):
     envelope_signature = Varchar(128)
     note = Text()
     deployed_by = Varchar(320)
+
+
+class Contracts(TenantTable, tablename="contracts"):
+    """
+    Versions of the library's rules; but for ``is_latest``, rows do not change.
+    """
+
+    contract_id = Varchar(128)
+    version = Integer()
+    type = Varchar(16)
+    name = Varchar(255)
+    description = Text()
+    tags = Text(default="[]")
+    definition = Text()
+    is_latest = Boolean(default=True)
+    created_by = Varchar(320)
+
+
+class Compositions(TenantTable, tablename="compositions"):
+    """
+    Rulesets that are put together from the library.
+    """
+
+    name = Varchar(128)
+    description = Text()
+    defaults_mode = Varchar(16)
+    tools = Text(default="{}")
+    observability = Text(default="{}")
+    revision = Integer(default=1)
+    created_by = Varchar(320)
+    updated_at = Timestamptz(default=_EPOCH)
+    updated_by = Varchar(320)
+
+
+class CompositionItems(TenantTable, tablename="composition_items"):
+    """
+    What a composition is put together from, in order.
+    """
+
+    composition_id = UUID(default=None)
+    position = Integer()
+    contract_id = Varchar(128)
+    version = Integer(null=True, default=None)
+    mode = Varchar(16, null=True, default=None)
+    enabled = Boolean(default=True)
+
+
+class CompositionBuilds(TenantTable, tablename="composition_builds"):
+    """
+    Versions of rulesets that came from a composition, with the versions of contracts in them.
+    """
+
+    composition_id = UUID(default=None)
+    bundle_id = UUID(default=None)
+    contents = Text(default="[]")
 
 
 class Approvals(TenantTable, tablename="approvals"):
@@ -369,4 +439,9 @@ ALL_TABLES: tuple[type[Table], ...] = (
     WorkflowSnapshots,
     AgentRegistrations,
     AssignmentRules,
+    Contracts,
+    Compositions,
+    CompositionItems,
+    CompositionBuilds,
+    ScriptTokens,
 )

@@ -97,7 +97,8 @@ class PersonActor:
         user_id: The person.
         email: Their e-mail address.
         role: What they may do.
-        token: The login's token, from the cookie.
+        token: The login's token, from the cookie; empty for a script.
+        script_id: The script's token, where it is no login.
     """
 
     tenant_id: UUID
@@ -105,6 +106,7 @@ class PersonActor:
     email: str
     role: Role
     token: str = attrs.field(repr=False)
+    script_id: UUID | None = None
 
     @property
     def name(self) -> str:

@@ -26,6 +26,8 @@ from edictum_console.security.actor import KeyScope
 from edictum_console.security.passwords import Hasher
 from edictum_console.state.ports import Limit, RateLimits, Signal
 
+KEY_BEGINS = "edk_"
+
 _ALPHABET = string.ascii_letters + string.digits
 _RANDOM = 43  # characters of 62, which is 256 bits
 _SHOWN = 11  # of them are no secret, and enough to be unique
@@ -85,7 +87,7 @@ def new_key(env: str) -> tuple[str, str]:
     Returns:
         The key, which is shown once, and its prefix.
     """
-    key = f"edk_{env}_{''.join(secrets.choice(_ALPHABET) for _ in range(_RANDOM))}"
+    key = f"{KEY_BEGINS}{env}_{''.join(secrets.choice(_ALPHABET) for _ in range(_RANDOM))}"
     prefix = prefix_of(key)
     if prefix is None:
         raise ValueError("the name of the environment cannot be part of a key")

@@ -1,8 +1,8 @@
 """
 Finding out who makes a request, before any route is reached.
 
-An API key goes before a cookie.  A cookie is sent by a browser whether its user wants to or not, so whatever changes
-something and comes with one must also prove that it comes from the console's own pages.
+An API key or a script's token goes before a cookie.  A cookie is sent by a browser whether its user wants to or not, so
+whatever changes something and comes with one must also prove that it comes from the console's own pages.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 from edictum_console.errors import BadRequestError, ForbiddenError, RateLimitedError, UnauthorizedError
 from edictum_console.security.actor import Actor, Anonymous, KeyActor, PersonActor
 from edictum_console.security.address import client_address
-from edictum_console.security.api_keys import KeyVerifier
+from edictum_console.security.api_keys import KEY_BEGINS, KeyVerifier
 from edictum_console.security.logins import LoginKeeper
 from edictum_console.settings import Settings
 from edictum_console.state.ports import Limit, RateLimits
@@ -46,6 +46,17 @@ class People(Protocol):
         """
 
 
+class Scripts(Protocol):
+    """
+    Where tokens of scripts are stored.
+    """
+
+    async def find(self, token: str) -> PersonActor | None:
+        """
+        The person of a token that counts.
+        """
+
+
 @attrs.frozen
 class Authenticator:
     """
@@ -56,14 +67,16 @@ class Authenticator:
         verifier: Knows API keys.
         logins: Knows logins.
         people: Knows people.
+        scripts: Knows tokens of scripts.
         limits: Counts requests.
-        by_key: How many requests a key may make.
+        by_key: How many requests a key or a token may make.
     """
 
     settings: Settings
     verifier: KeyVerifier
     logins: LoginKeeper
     people: People
+    scripts: Scripts
     limits: RateLimits
     by_key: Limit
 
@@ -83,7 +96,7 @@ class Authenticator:
         )
         authorization = connection.headers.get("authorization")
         if authorization is not None:
-            return await self._key(connection, authorization, address), address
+            return await self._bearer(connection, authorization, address), address
         token = connection.cookies.get(cookie_name(self.settings))
         login = await self.logins.find(token) if token else None
         if token is None or login is None:
@@ -95,11 +108,28 @@ class Authenticator:
             self._check_origin(connection, token)
         return found, address
 
-    async def _key(self, connection: ASGIConnection[Any, Any, Any, Any], authorization: str, address: str) -> KeyActor:
+    async def _bearer(
+        self, connection: ASGIConnection[Any, Any, Any, Any], authorization: str, address: str
+    ) -> KeyActor | PersonActor:
         scheme, _, credential = authorization.partition(" ")
-        if scheme.lower() != "bearer" or not credential.strip():
+        credential = credential.strip()
+        if scheme.lower() != "bearer" or not credential:
             raise UnauthorizedError("send an API key as Authorization: Bearer", "invalid_key")
-        record = await self.verifier.verify(credential.strip(), address)
+        if credential.count(".") == 2 and not credential.startswith(KEY_BEGINS):
+            return await self._script(credential)
+        return await self._key(connection, credential, address)
+
+    async def _script(self, token: str) -> PersonActor:
+        person = await self.scripts.find(token)
+        if person is None:
+            raise UnauthorizedError("the token is not known, revoked or over; refresh it or sign in", "invalid_token")
+        wait = await self.limits.take(self.by_key, str(person.script_id))
+        if wait:
+            raise RateLimitedError("this token makes too many requests", wait)
+        return person
+
+    async def _key(self, connection: ASGIConnection[Any, Any, Any, Any], key: str, address: str) -> KeyActor:
+        record = await self.verifier.verify(key, address)
         agent_id = connection.headers.get("x-edictum-agent-id")
         if agent_id is not None and not _AGENT_ID.fullmatch(agent_id):
             raise BadRequestError(

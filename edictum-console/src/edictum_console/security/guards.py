@@ -39,6 +39,15 @@ def person(role: Role) -> Guard:
     return guard
 
 
+async def login(connection: Connection, handler: BaseRouteHandler) -> None:
+    """
+    Let people in who signed in, and none of their scripts.
+    """
+    _check_person(connection.user, Role.VIEWER)
+    if isinstance(connection.user, PersonActor) and connection.user.script_id is not None:
+        raise ForbiddenError("a script's token may not do this; sign in", "login_only")
+
+
 def key(scope: KeyScope) -> Guard:
     """
     Let API keys in that have a scope.

@@ -73,7 +73,7 @@ class LoginController(Controller):
         token, me = await service.sign_in(data, caller)
         return Response(unstructure(me), cookies=[_cookie(resources.settings, token)])
 
-    @post("/logout", guards=[guards.person(Role.VIEWER)], status_code=200, summary="Sign out")
+    @post("/logout", guards=[guards.login], status_code=200, summary="Sign out")
     async def sign_out(
         self,
         service: Injected[LoginService],
@@ -86,7 +86,7 @@ class LoginController(Controller):
         await service.sign_out(request.user)
         return Response(unstructure(Done()), cookies=[_cookie(resources.settings, None)])
 
-    @post("/logout-all", guards=[guards.person(Role.VIEWER)], status_code=200, summary="Sign out everywhere")
+    @post("/logout-all", guards=[guards.login], status_code=200, summary="Sign out everywhere")
     async def sign_out_everywhere(
         self,
         service: Injected[LoginService],
@@ -94,7 +94,7 @@ class LoginController(Controller):
         request: Request[PersonActor, str, Any],
     ) -> Response[Done]:
         """
-        End all logins of this person.
+        End all logins of this person, and all tokens of their scripts.
         """
         await service.sign_out_everywhere(request.user)
         return Response(unstructure(Done()), cookies=[_cookie(resources.settings, None)])
@@ -106,7 +106,7 @@ class LoginController(Controller):
         """
         return service.describe(request.user)
 
-    @post("/password", guards=[guards.person(Role.VIEWER)], status_code=200, summary="Change the own password")
+    @post("/password", guards=[guards.login], status_code=200, summary="Change the own password")
     async def change_password(
         self,
         service: Injected[LoginService],

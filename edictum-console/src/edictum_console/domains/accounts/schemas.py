@@ -39,7 +39,7 @@ class Me:
         email: Their address.
         role: What they may do.
         is_admin: Whether the role is admin.
-        csrf_token: What changes must send as ``X-CSRF-Token``.
+        csrf_token: What changes must send as ``X-CSRF-Token``; empty for a script, which needs none.
     """
 
     user_id: UUID

@@ -10,6 +10,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+import attrs
+
 from edictum_console.db.database import Database
 from edictum_console.db.scope import Scopes, TenantScope
 from edictum_console.domains.accounts.repository import PeopleLookup, UserRepository
@@ -26,6 +28,7 @@ from edictum_console.domains.accounts.schemas import (
     Users,
 )
 from edictum_console.domains.audit.service import AuditService
+from edictum_console.domains.tokens.service import end_tokens
 from edictum_console.errors import ConflictError, ForbiddenError, NotFoundError, RateLimitedError, UnauthorizedError
 from edictum_console.ids import new_id
 from edictum_console.resources import Caller, Resources
@@ -59,6 +62,18 @@ class LoginService:
             UnauthorizedError: The address or the password is wrong; it does not say which.
             RateLimitedError: Too many were tried from this place, or for this person.
         """
+        person = await self.check(credentials, caller)
+        token = await self._resources.logins.start(person.tenant_id, person.user_id)
+        return token, self.describe(attrs.evolve(person, token=token))
+
+    async def check(self, credentials: Credentials, caller: Caller) -> PersonActor:
+        """
+        Return who has an address and a password, without starting a login.
+
+        Raises:
+            UnauthorizedError: The address or the password is wrong; it does not say which.
+            RateLimitedError: Too many were tried from this place, or for this person.
+        """
         email = credentials.email.strip().lower()
         await self._take(self._by_address, caller.address)
         await self._take(_BY_EMAIL, hashlib.sha256(email.encode()).hexdigest())
@@ -71,14 +86,13 @@ class LoginService:
             raise UnauthorizedError("the e-mail address or the password is wrong", "wrong_credentials")
         scope = self._resources.scopes.of(row["tenant_id"])
         await UserRepository(scope).change(row["id"], {"last_login_at": datetime.now(UTC)})
-        token = await self._resources.logins.start(row["tenant_id"], row["id"])
-        return token, self.describe(_actor(row, token))
+        return _actor(row, "")
 
     def describe(self, person: PersonActor) -> Me:
         """
         Say who is signed in.
         """
-        token = self._resources.logins.csrf_token(person.token)
+        token = self._resources.logins.csrf_token(person.token) if person.token else ""
         is_admin = person.role is Role.ADMIN
         return Me(person.user_id, person.tenant_id, person.email, person.role, is_admin, token)
 
@@ -90,8 +104,11 @@ class LoginService:
 
     async def sign_out_everywhere(self, person: PersonActor) -> None:
         """
-        End all logins of the person.
+        End all logins of the person, and all tokens of their scripts.
         """
+        scope = self._resources.scopes.of(person.tenant_id)
+        async with scope.transaction():
+            await end_tokens(scope, person.user_id)
         await self._resources.logins.end_all(person.tenant_id, person.user_id)
 
     async def change_password(self, person: PersonActor, change: PasswordChange, caller: Caller) -> None:
@@ -147,6 +164,7 @@ class LoginService:
             if present is None or present["password_hash"] != row["password_hash"]:
                 raise ConflictError("the password was changed meanwhile", "password_changed")
             await UserRepository(scope).change(row["id"], {"password_hash": password_hash})
+            await end_tokens(scope, row["id"])
             await AuditService(scope).record(caller, action, row["email"])
 
     async def _take(self, limit: Limit, subject: str) -> None:
@@ -205,6 +223,7 @@ class UserService:
                 raise ConflictError("nobody else is an administrator", "last_admin")
             if values:
                 await self._rows.change(user_id, values)
+                await end_tokens(self._scope, user_id)
                 details = {"role": change.role, "disabled": change.disabled}
                 await self._audit.record(caller, "user.change", row["email"], details)
             changed = await self._require(user_id)

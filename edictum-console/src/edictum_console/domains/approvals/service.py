@@ -19,6 +19,7 @@ from edictum_console.domains.approvals.schemas import ApprovalRequest, TimeoutAc
 from edictum_console.domains.approvals.wire import POLICY_BLOCK, Dialect, write
 from edictum_console.domains.audit.service import AuditService
 from edictum_console.domains.environments.service import EnvironmentService
+from edictum_console.domains.settings.service import SettingsService
 from edictum_console.errors import (
     ConflictError,
     ConsoleError,
@@ -240,7 +241,7 @@ class ApprovalService:
             if row is None:
                 return
             reason = None
-            if row["timeout_action"] == "allow" and await self._protected(row["env"]):
+            if row["timeout_action"] == "allow" and not await self._timeout_may_allow(row["env"]):
                 reason = POLICY_BLOCK
             if await self._rows.expire(approval_id, await self._scope.database.now(), reason):
                 await self._announce(row, "approval_timeout", "timed_out", None, reason)
@@ -268,9 +269,11 @@ class ApprovalService:
         await self.expire(row["id"])
         return await self._rows.find(row["id"]) or row
 
-    async def _protected(self, env: str) -> bool:
+    async def _timeout_may_allow(self, env: str) -> bool:
         environments = EnvironmentService(self._scope)
-        return not await environments.exists(env) or (await environments.require(env)).protected
+        if not await environments.exists(env) or (await environments.require(env)).protected:
+            return False
+        return (await SettingsService(self._scope).read()).timeout_may_allow
 
     async def _require(self, approval_id: UUID, actor: KeyActor | PersonActor) -> dict[str, Any]:
         row = await self._rows.find(approval_id)

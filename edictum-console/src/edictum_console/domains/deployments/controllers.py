@@ -4,6 +4,7 @@ Routes of deployments, and of what agents fetch.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any
 
 from litestar import Controller, Request, Response, get, post
@@ -16,9 +17,11 @@ from edictum_console.domains.deployments.schemas import (
     Deployment,
     Deployments,
     NewDeployment,
+    OlderCurrentRuleset,
     Rollback,
 )
 from edictum_console.domains.deployments.service import DeploymentService
+from edictum_console.domains.rulesets.service import RulesetService
 from edictum_console.errors import ForbiddenError, InvalidError
 from edictum_console.http.bodies import unstructure
 from edictum_console.http.parameters import Cursor, Injected, Limit
@@ -35,6 +38,13 @@ def provide_service(scope_of_caller: Injected[TenantScope], resources: Injected[
     Make the service for the tenant of the caller.
     """
     return DeploymentService(scope_of_caller, resources.sealer)
+
+
+def provide_rulesets(scope_of_caller: Injected[TenantScope]) -> RulesetService:
+    """
+    Make the service of rulesets for the tenant of the caller.
+    """
+    return RulesetService(scope_of_caller)
 
 
 class DeployController(Controller):
@@ -89,11 +99,56 @@ class DeployController(Controller):
         request: Request[Actor, str, Any],
         name: FromPath[str],
         env: Env = None,
-    ) -> Response[CurrentRuleset]:
+    ) -> Response[OlderCurrentRuleset]:
         """
         Return the ruleset that runs in an environment, with its signatures.
         """
-        return await _current(service, request, name, env)
+        return await _older_current(service, request, name, env)
+
+
+class OlderRulesetController(Controller):
+    """
+    Paths from when a tenant had one ruleset, without a name; 409 for a tenant that has several.
+    """
+
+    path = "/bundles"
+    tags = ("deployments",)
+    dependencies = {  # noqa: RUF012
+        "service": Provide(provide_service, sync_to_thread=False),
+        "rulesets": Provide(provide_rulesets, sync_to_thread=False),
+    }
+
+    @get(
+        "/current",
+        guards=[guards.person_or_key(Role.VIEWER, KeyScope.AGENT)],
+        deprecated=True,
+        summary="Return what runs in an environment, of the only ruleset",
+    )
+    async def current(
+        self,
+        service: Injected[DeploymentService],
+        rulesets: Injected[RulesetService],
+        request: Request[Actor, str, Any],
+        env: Env = None,
+    ) -> Response[OlderCurrentRuleset]:
+        """
+        Return what runs of the tenant's only ruleset, with its signatures.
+        """
+        return await _older_current(service, request, await rulesets.only_name(), env)
+
+    @get(
+        "/{version:int}/yaml",
+        guards=[guards.person_or_key(Role.VIEWER, *KeyScope)],
+        deprecated=True,
+        media_type="application/x-yaml",
+        summary="Return the text of a version of the only ruleset",
+    )
+    async def text(self, rulesets: Injected[RulesetService], version: FromPath[int]) -> Response[bytes]:
+        """
+        Return the bytes of a version of the tenant's only ruleset, as they were uploaded.
+        """
+        stored = await rulesets.find(await rulesets.only_name(), version)
+        return Response(stored.text.encode(), media_type="application/x-yaml; charset=utf-8")
 
 
 class AgentRulesetController(Controller):
@@ -143,8 +198,19 @@ class DeploymentController(Controller):
         return await service.page(name, env, cursor, limit)
 
 
-async def _current(
+async def _older_current(
     service: DeploymentService, request: Request[Actor, str, Any], name: str, env: str | None
+) -> Response[Any]:
+    tenant_id = str(service.tenant_id)
+    return await _current(service, request, name, env, lambda found: {**unstructure(found), "tenant_id": tenant_id})
+
+
+async def _current(
+    service: DeploymentService,
+    request: Request[Actor, str, Any],
+    name: str,
+    env: str | None,
+    write: Callable[[CurrentRuleset], Any] = unstructure,
 ) -> Response[Any]:
     bound_to = None
     if isinstance(request.user, KeyActor):
@@ -157,7 +223,7 @@ async def _current(
     headers = {"ETag": tag, "Cache-Control": "no-cache"}
     if tag in [part.strip() for part in request.headers.get("if-none-match", "").split(",")]:
         return Response(None, status_code=304, headers=headers)
-    return Response(unstructure(found), headers=headers)
+    return Response(write(found), headers=headers)
 
 
 def _check_env(actor: Actor, env: str) -> None:

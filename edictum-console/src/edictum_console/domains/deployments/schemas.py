@@ -134,3 +134,12 @@ class CurrentRuleset:
     deployed_by: str
     uploaded_by: str
     created_at: datetime
+
+
+@attrs.frozen
+class OlderCurrentRuleset(CurrentRuleset):
+    """
+    What runs in an environment, as older consoles answered.
+    """
+
+    tenant_id: UUID

@@ -12,6 +12,7 @@ import json
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Literal
+from uuid import UUID
 
 import attrs
 
@@ -69,6 +70,20 @@ class DeploymentService:
         self._rulesets = RulesetService(scope)
         self._environments = EnvironmentService(scope)
         self._signing = SigningService(scope, sealer)
+
+    @property
+    def tenant_id(self) -> UUID:
+        """
+        Whose deployments these are.
+        """
+        return self._scope.tenant_id
+
+    async def in_force(self, name: str, env: str) -> Deployment | None:
+        """
+        Return the deployment of a ruleset that is in force in an environment, if there is any.
+        """
+        newest = await self._rows.newest(env, name)
+        return _deployment(newest[0]) if newest else None
 
     async def deploy(self, name: str, version: int, new: NewDeployment, caller: Caller) -> Deployment:
         """

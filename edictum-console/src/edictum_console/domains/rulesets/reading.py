@@ -21,6 +21,9 @@ from edictum_console.http.bodies import IDENTIFIER
 
 LARGEST_RULESET = 512 * 1024
 
+# Words that stand where a name does in paths.
+_PATH_WORDS = ("current", "evaluate", "validate")
+
 
 class UnloadableError(Exception):
     """
@@ -33,6 +36,14 @@ class UnloadableError(Exception):
     def __init__(self, problems: list[RulesetProblem]) -> None:
         self.problems = problems
         super().__init__("the text is no ruleset that an agent can load")
+
+
+def unloadable(error: EdictumConfigError) -> UnloadableError:
+    """
+    Make the error for what the core's loader refused.
+    """
+    problems = [RulesetProblem(problem.message, problem.path, problem.line, problem.column) for problem in error.errors]
+    return UnloadableError(problems or [RulesetProblem(str(error), "", None, None)])
 
 
 @attrs.frozen
@@ -79,13 +90,12 @@ def _read(text: str) -> ReadRuleset:
         load_contents([raw], Names(environ={}), RedactionPolicy(), "upgrade")
         data = _data(text)
     except EdictumConfigError as error:
-        problems = [
-            RulesetProblem(problem.message, problem.path, problem.line, problem.column) for problem in error.errors
-        ]
-        raise UnloadableError(problems or [RulesetProblem(str(error), "", None, None)]) from None
+        raise unloadable(error) from None
     name = data["metadata"]["name"]
     if not re.search(IDENTIFIER, name):
         raise _one_problem("the name must have letters, digits, '.', '_' and '-' only", "metadata.name")
+    if name in _PATH_WORDS:
+        raise _one_problem(f"the name must not be one of: {', '.join(_PATH_WORDS)}; paths have them", "metadata.name")
     return ReadRuleset(name, hashlib.sha256(raw).hexdigest(), len(data.get("rules") or data.get("contracts") or ()))
 
 

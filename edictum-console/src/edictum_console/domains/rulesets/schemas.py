@@ -153,7 +153,7 @@ class Diff:
     Attributes:
         name: The ruleset.
         from_version: The version before.
-        to_version: The version after.
+        to_version: The version after; 0 for one that is not stored.
         added: Rules that only the later one has.
         removed: Rules that only the earlier one has.
         changed: Rules that mean something else.

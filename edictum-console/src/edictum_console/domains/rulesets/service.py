@@ -28,7 +28,7 @@ from edictum_console.domains.rulesets.schemas import (
     Validation,
 )
 from edictum_console.domains.signing.service import Signer
-from edictum_console.errors import FieldProblem, InvalidError, NotFoundError
+from edictum_console.errors import ConflictError, FieldProblem, InvalidError, NotFoundError
 from edictum_console.http.paging import cursor_number, cut
 from edictum_console.ids import new_id
 from edictum_console.resources import Caller
@@ -77,7 +77,7 @@ class RulesetService:
         try:
             read = await read_ruleset(upload.yaml_content)
         except UnloadableError as error:
-            raise _unloadable(error) from None
+            raise invalid_ruleset(error) from None
         values: dict[str, Any] = {
             "id": new_id(),
             "name": read.name,
@@ -105,6 +105,21 @@ class RulesetService:
         """
         rows = await self._rows.names()
         return RulesetNames([RulesetName(row["name"], row["latest"], row["versions"]) for row in rows])
+
+    async def only_name(self) -> str:
+        """
+        Return the name of the tenant's only ruleset.
+
+        Raises:
+            NotFoundError: There is none.
+            ConflictError: There are several.
+        """
+        rows = await self._rows.names()
+        if not rows:
+            raise NotFoundError("there is no ruleset", "ruleset_not_found")
+        if len(rows) > 1:
+            raise ConflictError("there are several rulesets; name one in the path", "several_rulesets")
+        return str(rows[0]["name"])
 
     async def versions(self, name: str, cursor: str | None, limit: int) -> RulesetVersions:
         """
@@ -161,21 +176,34 @@ class RulesetService:
             NotFoundError: One of them is not there.
         """
         old, new = await self.find(name, before), await self.find(name, after)
-        compared = await compare(old.text, new.text)
-        lines = difflib.unified_diff(
-            old.text.splitlines(), new.text.splitlines(), f"{name} {before}", f"{name} {after}", lineterm=""
-        )
-        return Diff(
-            name,
-            before,
-            after,
-            [_change(rule) for rule in compared.added],
-            [_change(rule) for rule in compared.removed],
-            [_change(rule) for rule in compared.changed],
-            list(compared.moved),
-            [_path(change) for change in compared.settings],
-            "\n".join(lines),
-        )
+        return await difference(old, after, new.text)
+
+
+async def difference(old: StoredRuleset, after: int, text: str) -> Diff:
+    """
+    Say what differs between a version and a text that loads.
+
+    Args:
+        old: The version before.
+        after: The number of the version after; 0 if it is not stored.
+        text: Its text.
+    """
+    name, before = old.version.name, old.version.version
+    compared = await compare(old.text, text)
+    lines = difflib.unified_diff(
+        old.text.splitlines(), text.splitlines(), f"{name} {before}", f"{name} {after}", lineterm=""
+    )
+    return Diff(
+        name,
+        before,
+        after,
+        [_change(rule) for rule in compared.added],
+        [_change(rule) for rule in compared.removed],
+        [_change(rule) for rule in compared.changed],
+        list(compared.moved),
+        [_path(change) for change in compared.settings],
+        "\n".join(lines),
+    )
 
 
 def _version(row: Mapping[str, Any]) -> RulesetVersion:
@@ -190,7 +218,10 @@ def _path(change: Change) -> str:
     return ".".join(map(str, change.path))
 
 
-def _unloadable(error: UnloadableError) -> InvalidError:
+def invalid_ruleset(error: UnloadableError) -> InvalidError:
+    """
+    Make the answer to a text that cannot be loaded.
+    """
     first = error.problems[0]
     place = f"line {first.line}: " if first.line is not None else ""
     problems = []
