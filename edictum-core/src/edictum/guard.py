@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
 
 from edictum.approval import ApprovalBackend
 from edictum.audit import AuditSink
+from edictum.call_state import PrincipalSource
 from edictum.clock import Clock, SystemClock, careful_monotonic
 from edictum.decision_log import DecisionLog
 from edictum.engine.plan import Planner
 from edictum.errors import EdictumConfigError
 from edictum.evaluation import EvaluationResult, RuleResult, evaluate_call
 from edictum.findings import PostCallResult
-from edictum.governed_call import PrincipalSource, RunResult
+from edictum.governed_call import RunResult
 from edictum.guard_session import GuardSession
 from edictum.hooks import HookRegistration
 from edictum.limits import OperationLimits

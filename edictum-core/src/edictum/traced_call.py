@@ -11,10 +11,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from edictum.audit import AuditAction, EventParts
+from edictum.call_state import PrincipalSource, Steps
 from edictum.decision_log import CallLog, DecisionLog
 from edictum.engine.outcome import PreDecision
 from edictum.errors import EdictumDenied
-from edictum.governed_call import PrincipalSource, Steps
 from edictum.sync_call import SyncCall
 from edictum.telemetry import telemetry_in_use
 from edictum.tool_call import Principal, ToolCall
