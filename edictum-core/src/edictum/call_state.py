@@ -16,17 +16,14 @@ from edictum.decision_log import CallLog
 from edictum.engine.decide import over_limit
 from edictum.engine.outcome import PostDecision, PreDecision
 from edictum.findings import Finding
-from edictum.refusal import (
-    Refusal,
-    by_storage,
-)
+from edictum.refusal import Refusal, by_storage
 from edictum.session import Batches
 from edictum.storage import Batch, NoRoom
 from edictum.tool_call import Principal, ToolCall
 from edictum.workflow_step import WorkflowStep
 
 if TYPE_CHECKING:
-    from edictum.guard import Edictum
+    from edictum.guard_parts import GuardParts
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +78,7 @@ class CallState:
 
     def __init__(
         self,
-        guard: Edictum,
+        guard: GuardParts,
         tool_name: str,
         args: Mapping[str, Any],
         session_id: str | None,

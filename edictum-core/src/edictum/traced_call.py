@@ -21,11 +21,11 @@ from edictum.tool_call import Principal, ToolCall
 from edictum.tool_span import ToolSpan
 
 if TYPE_CHECKING:
-    from edictum.guard import Edictum
+    from edictum.guard_parts import GuardParts
 
 
 def traced_call(
-    guard: Edictum,
+    guard: GuardParts,
     tool_name: str,
     args: Mapping[str, Any],
     session_id: str | None,

@@ -5,17 +5,13 @@ The way of one tool call from the tool to its outcome: the only place where this
 from __future__ import annotations
 
 from collections.abc import Awaitable, Generator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from edictum.call_state import CallState, Steps
 from edictum.engine.outcome import PostDecision, Question
 from edictum.engine.review import review
 from edictum.findings import Finding, PostCallResult, build_findings
 from edictum.pipeline import after_hooks, answer
-
-if TYPE_CHECKING:
-    pass
-
-from edictum.call_state import CallState, Steps
 
 
 class WayBack(CallState):

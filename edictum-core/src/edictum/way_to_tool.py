@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from edictum.approval import ApprovalPaused
 from edictum.approval_flow import obtain_approval
 from edictum.audit import AuditAction
+from edictum.call_state import CallState, PrincipalSource, Steps
 from edictum.decision_log import CallLog
 from edictum.engine.decide import decide, observe
 from edictum.engine.outcome import PreDecision, Question
@@ -34,7 +35,6 @@ from edictum.workflow_step import MAX_APPROVALS, WorkflowStep
 if TYPE_CHECKING:
     from edictum.workflow import WorkflowRuntime
 
-from edictum.call_state import CallState, PrincipalSource, Steps
 
 logger = logging.getLogger(__name__)
 
