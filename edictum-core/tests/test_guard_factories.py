@@ -7,6 +7,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import re
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -365,3 +367,8 @@ def test_describe_is_json_and_shows_what_is_in_force() -> None:
     assert found["hooks"] == [{"name": "checked", "phase": "before", "tool": "*"}]
     assert found["sinks"] == ["CollectingAuditSink", "SecretSink"]
     assert (found["backend"], found["approval_backend"]) == ("MemoryBackend", "AutoApprovalBackend")
+
+
+def test_every_option_of_the_constructor_is_explained_to_users() -> None:
+    arguments = (Edictum.__doc__ or "").partition("Args:")[2].partition("Raises:")[0]
+    assert re.findall(r"^ +(\w+): ", arguments, re.MULTILINE) == list(signature(Edictum).parameters)

@@ -530,6 +530,20 @@ class KeepsResults(TinyAdapter):
         return self.results[-1]
 
 
+KEPT: list[Any] = []
+
+
+@caught_by("nothing_is_kept_after_the_end")
+class KeepsCallsElsewhere(TinyAdapter):
+    """
+    Where the sizes of the adapter's own attributes do not tell.
+    """
+
+    def begun(self, event: Event) -> Any:
+        KEPT.append(super().begun(event))
+        return KEPT[-1]
+
+
 @caught_by("run_works_in_any_thread_with_a_store_of_one_loop")
 class NewLoopForEachCall(TinyAdapter):
     def around(self, event: Event, tool: Callable[..., Any]) -> Any:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,13 @@ def blocks(rule: Data, args: Data, tool: str = "tool", **options: Any) -> bool:
 
 # --- paths ---------------------------------------------------------------------------------------
 
+
+@dataclass
+class Place:
+    path: str | Path
+    url: str | None = None
+
+
 LEADS_OUT: list[Data] = [
     {"path": "/etc/passwd"},
     {"filename": "../../etc/passwd"},
@@ -89,6 +97,9 @@ LEADS_OUT: list[Data] = [
     {"path": "way-out/new-file"},
     {"path": b"/etc/passwd"},
     {"path": Path("/etc/passwd")},
+    {"place": Place("/etc/passwd")},
+    {"places": [{"first": Place(Path("/etc/passwd"))}]},
+    {"path": Place("src", url="file:///etc/passwd")},
     {"path": "https://../../../etc/passwd"},
     {"path": "//etc/passwd"},
     {"cwd": "/etc", "path": "passwd"},
@@ -130,6 +141,8 @@ def test_path_that_leads_out_is_blocked(args: Data, root: Path) -> None:
 STAYS_INSIDE: list[Data] = [
     {},
     {"path": "src/main.py"},
+    {"place": Place("src/main.py")},
+    {"path": Place("src/main.py")},
     {"path": "./src/../notes.txt"},
     {"path": "new/folder/file.txt"},
     {"path": "100%.txt"},

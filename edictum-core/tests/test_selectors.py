@@ -8,7 +8,7 @@ import types
 from collections import OrderedDict, UserDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import pytest
 from call_strategies import post, pre, ruleset, verdict_of
@@ -239,6 +239,46 @@ class LikeAttrs:
         self.hidden = "no field"
 
 
+class LikeModel:
+    """
+    What a pydantic model shows of itself.
+    """
+
+    model_fields: ClassVar[dict[str, Any]] = {"a": str}
+
+    def __init__(self) -> None:
+        self.a = "x"
+        self.model_extra = {"more": 1}
+        self.more = 1
+        self.hidden = "no field"
+
+    def model_copy(self, update: dict[str, Any]) -> LikeModel:
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize(
+    ("value", "selector"),
+    [
+        (Answer(), "args.place.a"),
+        (Answer(), "args.place.inner.c"),
+        (Answer(), "args.place.b.c"),
+        (LikeAttrs(), "args.place.a"),
+        (LikeModel(), "args.place.a"),
+        (LikeModel(), "args.place.more"),
+        ({"deep": LikeModel()}, "args.place.deep.a"),
+    ],
+)
+def test_args_selector_walks_the_declared_fields_of_objects(value: Any, selector: str) -> None:
+    assert present(selector, args={"place": value})
+
+
+@pytest.mark.parametrize(
+    "value", [Answer, LikeAttrs(), LikeModel(), object()], ids=["class", "attrs", "model", "plain"]
+)
+def test_args_selector_finds_nothing_that_an_object_does_not_declare(value: Any) -> None:
+    assert not present("args.place.hidden", args={"place": value})
+
+
 @pytest.mark.parametrize(
     ("output", "selector", "value"),
     [
@@ -251,6 +291,8 @@ class LikeAttrs:
         ("", "result.output", ""),
         (Answer(), "result.a", "x"),
         (Answer(), "result.b.c", 1),
+        (Answer(), "result.inner.c", 1),
+        ({"answer": Answer()}, "result.answer.inner.c", 1),
         (LikeAttrs(), "result.a", "x"),
         (LikeAttrs(), "result.b.c", 1),
         (7, "result.value", 7),
@@ -270,7 +312,6 @@ def test_result_selector_reads_mapping_text_object_or_value(output: Any, selecto
         ("text", "result.value"),
         ("text", "result.output.text"),
         (Answer(), "result.value"),
-        (Answer(), "result.inner.c"),
         (Answer, "result.a"),
         (LikeAttrs(), "result.hidden"),
         (7, "result.output"),

@@ -20,7 +20,7 @@ from edictum.text import escape_controls, shorten
 from edictum.tool_call import ToolCall
 
 if TYPE_CHECKING:
-    from edictum.guard import Edictum
+    from edictum.guard_parts import GuardParts
 
 # A backend keeps the rule's timeout itself; this is how much later the guard stops waiting for it.
 GRACE_SECONDS = 5.0
@@ -28,7 +28,7 @@ MAX_REASON = 200
 
 
 async def obtain_approval(
-    guard: Edictum, log: CallLog, call: ToolCall, decision: PreDecision, policy_version: str | None
+    guard: GuardParts, log: CallLog, call: ToolCall, decision: PreDecision, policy_version: str | None
 ) -> dict[str, Any]:
     """
     Ask a person about a pending call; returns when the person agreed.
@@ -118,7 +118,7 @@ async def _log_request(log: CallLog, facts: dict[str, Any], said: dict[str, Any]
 
 
 async def _request(
-    backend: ApprovalBackend, guard: Edictum, call: ToolCall, decision: PreDecision, binding: dict[str, Any]
+    backend: ApprovalBackend, guard: GuardParts, call: ToolCall, decision: PreDecision, binding: dict[str, Any]
 ) -> ApprovalRequest:
     """
     Send the request, with redacted arguments unless the backend declares ``wants_raw_args = True``.

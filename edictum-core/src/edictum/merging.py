@@ -17,16 +17,16 @@ from edictum.sinks import CompositeSink
 from edictum.tools import SideEffect
 
 if TYPE_CHECKING:
-    from edictum.guard import Edictum
+    from edictum.guard_parts import GuardParts
 
-    G = TypeVar("G", bound=Edictum)
+    G = TypeVar("G", bound=GuardParts)
 
 logger = logging.getLogger(__name__)
 
 _DANGER = (SideEffect.PURE, SideEffect.READ, SideEffect.WRITE, SideEffect.IRREVERSIBLE)
 
 
-def merge_guards(cls: type[G], guards: Sequence[Edictum], *, strictest: bool) -> G:
+def merge_guards(cls: type[G], guards: Sequence[GuardParts], *, strictest: bool) -> G:
     """
     Build the merged guard.
 
@@ -82,7 +82,7 @@ def _unique(rules: list[CompiledRule]) -> tuple[CompiledRule, ...]:
     return tuple(kept.values())
 
 
-def _tools_of(guards: Sequence[Edictum]) -> dict[str, dict[str, Any]]:
+def _tools_of(guards: Sequence[GuardParts]) -> dict[str, dict[str, Any]]:
     """
     All tools, each in its most dangerous class, as the constructor takes them.
     """

@@ -21,7 +21,7 @@ from edictum.snapshot import EMPTY
 from edictum.tool_call import ToolCall
 
 if TYPE_CHECKING:
-    from edictum.guard import Edictum
+    from edictum.guard_parts import GuardParts
     from edictum.workflow import WorkflowEvaluation, WorkflowRuntime
 
 logger = logging.getLogger(__name__)
@@ -115,7 +115,7 @@ class CheckPipeline:
             one ruleset from start to end.
     """
 
-    def __init__(self, guard: Edictum) -> None:
+    def __init__(self, guard: GuardParts) -> None:
         self._state = guard._state
         self._workflow = guard._workflow_runtime
         self._mask_secrets: Callable[[str], str] = guard.redaction.redact_whole

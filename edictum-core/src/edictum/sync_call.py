@@ -7,9 +7,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from edictum.call_state import Steps
 from edictum.engine.outcome import PreDecision
 from edictum.errors import EdictumToolError
-from edictum.governed_call import GovernedCall, RunResult, Steps, resumed
+from edictum.governed_call import GovernedCall, RunResult, resumed
 from edictum.pipeline import settled
 from edictum.portal import WAITS_FOR_ITSELF, on_background_loop, run_in_background
 

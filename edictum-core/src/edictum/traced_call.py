@@ -11,21 +11,21 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from edictum.audit import AuditAction, EventParts
+from edictum.call_state import PrincipalSource, Steps
 from edictum.decision_log import CallLog, DecisionLog
 from edictum.engine.outcome import PreDecision
 from edictum.errors import EdictumDenied
-from edictum.governed_call import PrincipalSource, Steps
 from edictum.sync_call import SyncCall
 from edictum.telemetry import telemetry_in_use
 from edictum.tool_call import Principal, ToolCall
 from edictum.tool_span import ToolSpan
 
 if TYPE_CHECKING:
-    from edictum.guard import Edictum
+    from edictum.guard_parts import GuardParts
 
 
 def traced_call(
-    guard: Edictum,
+    guard: GuardParts,
     tool_name: str,
     args: Mapping[str, Any],
     session_id: str | None,

@@ -10,6 +10,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from edictum.objects import model_fields
 from edictum.redaction import REDACTED
 from edictum.ruleset.policy import Replace
 from edictum.ruleset.selectors import ToolResult
@@ -109,19 +110,9 @@ def _mask(value: Any, mask: Callable[[str], str], depth: int) -> tuple[Any, bool
         fields = {item.name: _mask(getattr(value, item.name), mask, depth) for item in dataclasses.fields(value)}
         changes = {name: item for name, (item, changed) in fields.items() if changed}
         return (dataclasses.replace(value, **changes), True) if changes else (value, False)
-    names = _model_fields(value)
+    names = model_fields(value)
     if names:
         fields = {name: _mask(getattr(value, name), mask, depth) for name in names}
         changes = {name: item for name, (item, changed) in fields.items() if changed}
         return (value.model_copy(update=changes), True) if changes else (value, False)
     return value, False
-
-
-def _model_fields(value: Any) -> list[str]:
-    """
-    The fields of a pydantic model, which is known by what it can do; nothing for other objects.
-    """
-    declared = getattr(type(value), "model_fields", None)
-    if not isinstance(declared, dict) or not hasattr(value, "model_copy"):
-        return []
-    return [*declared, *(getattr(value, "model_extra", None) or {})]

@@ -8,12 +8,12 @@ missing value from None either.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Callable, Mapping
 from math import isfinite
 from typing import Any, TypeAlias
 
+from edictum.objects import fields_of
 from edictum.snapshot import FrozenDict
 from edictum.tool_call import ToolCall
 
@@ -55,7 +55,7 @@ class ToolResult:
             return walk(value, path)
         if isinstance(value, str):
             return value if path == ("output",) else None
-        fields = as_mapping(value)
+        fields = fields_of(value)
         if fields is not None:
             return walk(fields, path)
         return value if path == ("value",) else None
@@ -66,26 +66,16 @@ Reader: TypeAlias = Callable[[ToolCall, ToolResult | None], Any]
 
 def walk(value: Any, path: tuple[str, ...]) -> Any:
     """
-    Follow a path through mappings; None where a step is absent or not a mapping.
+    Follow a path through mappings and the declared fields of objects; None where a step is absent or neither.
     """
     for step in path:
         # Asked for its type first, because nearly every mapping here is a frozen one.
         if type(value) is not FrozenDict and not isinstance(value, Mapping):
-            return None
+            value = fields_of(value)
+            if value is None:
+                return None
         value = value.get(step)
     return value
-
-
-def as_mapping(value: Any) -> dict[str, Any] | None:
-    """
-    Fields of a dataclass or attrs instance, or None for anything else.
-    """
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {item.name: getattr(value, item.name) for item in dataclasses.fields(value)}
-    attributes = getattr(type(value), "__attrs_attrs__", None)
-    if attributes is not None:
-        return {item.name: getattr(value, item.name) for item in attributes}
-    return None
 
 
 def _text_forms(value: Any) -> tuple[str, ...]:
@@ -96,7 +86,7 @@ def _text_forms(value: Any) -> tuple[str, ...]:
     if isinstance(value, (bytes, bytearray)):
         return (bytes(value).decode("utf-8", "replace"),)
     text = str(value)
-    if isinstance(value, (Mapping, list, tuple)) or as_mapping(value) is not None:
+    if isinstance(value, (Mapping, list, tuple)) or fields_of(value) is not None:
         try:
             return (text, json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=_plain))
         except (TypeError, ValueError, RecursionError):
@@ -109,7 +99,7 @@ def _plain(value: Any) -> Any:
         return dict(value)
     if isinstance(value, (set, frozenset)):
         return list(value)
-    fields = as_mapping(value)
+    fields = fields_of(value)
     return str(value) if fields is None else fields
 
 

@@ -14,6 +14,8 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 from unicodedata import normalize
 
+from edictum.objects import fields_of
+
 MAX_DEPTH = 20
 MAX_LEAVES = 10_000
 
@@ -173,6 +175,8 @@ def _read(value: Any, meaning: int, around: int, depth: int, found: Arguments) -
     elif isinstance(value, (list, tuple, set, frozenset)):
         for item in value:
             _read(item, meaning, around, depth + 1, found)
+    elif (fields := fields_of(value)) is not None:
+        _read_mapping(fields, around, depth + 1, found)
     else:
         found.add(Leaf(str(value), meaning, around))
 
