@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from edictum_console.cli import main
 from edictum_console.settings import KNOWN, Settings, load_settings
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from ruamel.yaml import YAML
 from servers import free_port
 from test_serve import serving
 
@@ -27,8 +27,13 @@ VARIABLE = re.compile(r"\$\{(\w+)(:[-?])([^}]*)\}")
 DOCKERFILE = (FOLDER / "Dockerfile").read_text()
 
 
+def compose(name: str) -> dict[str, Any]:
+    found: dict[str, Any] = YAML(typ="safe", pure=True).load(FOLDER / name)
+    return found
+
+
 def services(name: str) -> dict[str, Any]:
-    found: dict[str, Any] = yaml.safe_load((FOLDER / name).read_text())["services"]
+    found: dict[str, Any] = compose(name)["services"]
     return found
 
 
@@ -96,7 +101,7 @@ def test_compose_gives_the_console_no_more_than_it_needs(name: str) -> None:
 
 @pytest.mark.security
 def test_compose_keeps_the_databases_in_a_network_of_their_own() -> None:
-    file = yaml.safe_load((FOLDER / "compose.yaml").read_text())
+    file = compose("compose.yaml")
     assert file["networks"]["data"] == {"internal": True}
     for name in ("postgres", "redis"):
         assert file["services"][name]["networks"] == ["data"]
