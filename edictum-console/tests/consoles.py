@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 import attrs
 import httpx
-from edictum_console.app import create_app
+from edictum_console.app import Prepare, create_app
 from edictum_console.db.database import Database
 from edictum_console.domains.stream.hub import Rhythm
 from edictum_console.security.actor import Role
@@ -122,11 +122,13 @@ Check: TypeAlias = Callable[[Console], Awaitable[Any]]
 
 
 @asynccontextmanager
-async def running(settings: Settings, rhythm: Rhythm | None = None) -> AsyncIterator[Console]:
+async def running(
+    settings: Settings, rhythm: Rhythm | None = None, prepare: Prepare | None = None
+) -> AsyncIterator[Console]:
     """
     Run a console with cheap hashes.
     """
-    app = create_app(settings, hasher=Hasher(cost=4), rhythm=rhythm)
+    app = create_app(settings, hasher=Hasher(cost=4), rhythm=rhythm, prepare=prepare)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)  # type: ignore[arg-type]  # Litestar's own types
     async with app.lifespan(), httpx.AsyncClient(transport=transport, base_url=settings.base_url) as client:
         yield Console(app, client)

@@ -24,11 +24,11 @@ SECRETS = {"EDICTUM_SECRET_KEY": "s" * 32, "EDICTUM_SIGNING_KEY_SECRET": "ab" * 
 
 
 @contextmanager
-def serving(tmp_path: Path, **variables: str) -> Iterator[tuple[str, str, subprocess.Popen[str]]]:
+def serving(tmp_path: Path, *arguments: str, **variables: str) -> Iterator[tuple[str, str, subprocess.Popen[str]]]:
     """
     Run ``serve``, wait until it listens, and yield its address, what it wrote until then, and the process.
     """
-    command = [sys.executable, "-m", "edictum_console", "serve", "--port", "0"]
+    command = [sys.executable, "-m", "edictum_console", "serve", "--port", "0", *arguments]
     environment = {"EDICTUM_DATA_DIR": str(tmp_path), "PATH": "/usr/bin", **variables}
     process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None

@@ -5,10 +5,10 @@ The composition root: the only place where anything is made and put together.
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeAlias
 from uuid import UUID
 
 import attrs
@@ -65,13 +65,21 @@ from edictum_console.state.redis import (
 )
 from edictum_console.workers import Worker, workers_of, working
 
+Prepare: TypeAlias = Callable[[Resources], Awaitable[None]]
+
 logger = logging.getLogger(__name__)
 
 LARGEST_BODY = 2 * 1024 * 1024
 REQUESTS_BY_KEY = Limit("requests", 6000, timedelta(minutes=1))
 
 
-def create_app(settings: Settings, *, hasher: Hasher | None = None, rhythm: Rhythm | None = None) -> Litestar:
+def create_app(
+    settings: Settings,
+    *,
+    hasher: Hasher | None = None,
+    rhythm: Rhythm | None = None,
+    prepare: Prepare | None = None,
+) -> Litestar:
     """
     Make the application; it connects when it is started.
 
@@ -79,8 +87,9 @@ def create_app(settings: Settings, *, hasher: Hasher | None = None, rhythm: Rhyt
         settings: What the operator decides.
         hasher: Hashes passwords and keys; None makes one with the usual cost.
         rhythm: How often streams are looked after; None for the usual.
+        prepare: Awaited once the database can be used, before anybody is let in.
     """
-    console = _Console.build(settings, hasher or Hasher())
+    console = _Console.build(settings, hasher or Hasher(), prepare)
     resources, hub = console.resources, Hub(console.resources, rhythm or Rhythm())
 
     @asynccontextmanager
@@ -166,9 +175,10 @@ class _Console:
     redis: Any
     resources: Resources
     workers: list[Worker]
+    prepare: Prepare | None
 
     @classmethod
-    def build(cls, settings: Settings, hasher: Hasher) -> _Console:
+    def build(cls, settings: Settings, hasher: Hasher, prepare: Prepare | None) -> _Console:
         database = database_of(settings)
         redis = None if settings.redis_url is None else client_of(settings.redis_url)
         bus: Bus = MemoryBus() if redis is None else RedisBus(redis)
@@ -199,7 +209,7 @@ class _Console:
         logins = LoginKeeper(stores.logins, settings.secret_key, settings.session_ttl)
         sealer = Sealer(settings.sealing_key, settings.previous_sealing_key)
         resources = Resources(settings, scopes, stores, hasher, verifier, logins, sealer)
-        return cls(database, redis, resources, workers_of(resources))
+        return cls(database, redis, resources, workers_of(resources), prepare)
 
     @asynccontextmanager
     async def running(self, app: Litestar) -> AsyncIterator[None]:
@@ -219,6 +229,8 @@ class _Console:
             stack.callback(bus.listen(self.resources.verifier.heed))
             if isinstance(bus, RedisBus):
                 await stack.enter_async_context(bus.running())
+            if self.prepare is not None:
+                await self.prepare(self.resources)
             await self._first_admin(settings)
             await stack.enter_async_context(working(self.workers))
             yield

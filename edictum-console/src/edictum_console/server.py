@@ -17,7 +17,7 @@ from typing import Any, cast
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from edictum_console.app import create_app
+from edictum_console.app import Prepare, create_app
 from edictum_console.domains.stream.connection import ABORT
 from edictum_console.domains.stream.hub import Hub
 from edictum_console.errors import StartError
@@ -73,7 +73,7 @@ class _Server(uvicorn.Server):
                 loop.remove_signal_handler(number)
 
 
-async def serve(settings: Settings, host: str, port: int) -> None:
+async def serve(settings: Settings, host: str, port: int, prepare: Prepare | None = None) -> None:
     """
     Serve until the process is told to stop, then let requests that are going on end.
 
@@ -81,11 +81,12 @@ async def serve(settings: Settings, host: str, port: int) -> None:
         settings: What the operator decides.
         host: The address to listen on.
         port: The port to listen on.
+        prepare: See :func:`edictum_console.app.create_app`.
 
     Raises:
         StartError: The console cannot start as things are.
     """
-    app = create_app(settings)
+    app = create_app(settings, prepare=prepare)
     config = uvicorn.Config(
         cast(Any, app),  # Litestar and uvicorn each have types of their own for the same protocol
         host=host,

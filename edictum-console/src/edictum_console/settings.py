@@ -34,7 +34,7 @@ _ENVIRONMENTS = ("development", "production")
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 _SHORTEST_SECRET = 32
 _SHORTEST_PASSWORD = 12
-_VARIABLES = (
+KNOWN = (
     "EDICTUM_ADMIN_EMAIL",
     "EDICTUM_ADMIN_PASSWORD",
     "EDICTUM_AUTO_MIGRATE",
@@ -214,8 +214,8 @@ class _Reader:
 
     def refuse_misspelled(self) -> None:
         for name in self._environ:
-            if name.startswith("EDICTUM_") and name not in _VARIABLES:
-                close = get_close_matches(name, _VARIABLES, n=1, cutoff=0.85)
+            if name.startswith("EDICTUM_") and name not in KNOWN:
+                close = get_close_matches(name, KNOWN, n=1, cutoff=0.85)
                 if close:
                     self.problem(name, "is not known", f"did you mean {close[0]}?")
 

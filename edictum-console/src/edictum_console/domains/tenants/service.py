@@ -8,6 +8,7 @@ import hashlib
 import hmac
 from collections.abc import Sequence
 from datetime import timedelta
+from uuid import UUID
 
 from edictum_console.domains.accounts.service import add_person, anybody
 from edictum_console.domains.environments.service import EnvironmentService
@@ -93,6 +94,24 @@ class SetupService:
             await SigningService(scope, self._resources.sealer).add_first()
             row = await add_person(scope, email.lower(), password_hash, Role.ADMIN, caller)
         return SetupDone(tenant_id, row["id"])
+
+    async def mark(self, tenant_id: UUID, name: str) -> None:
+        """
+        Remember a word about a tenant.
+        """
+        tenants = TenantRepository(self._database)
+        async with self._resources.scopes.of(tenant_id).transaction():
+            await self._database.lock("setup")
+            settings = (await tenants.settings())[tenant_id]
+            await tenants.change(tenant_id, {**settings, name: True})
+
+    async def marked(self, name: str) -> bool:
+        """
+        Whether there is a tenant with such a word.
+        """
+        return any(
+            settings.get(name) is True for settings in (await TenantRepository(self._database).settings()).values()
+        )
 
 
 def _done() -> ConflictError:
