@@ -27,6 +27,7 @@ from edictum_console.db.opening import database_of
 from edictum_console.db.scope import Scopes, TenantScope
 from edictum_console.domains.accounts.service import StoredPeople
 from edictum_console.domains.events.gathering import Gathering
+from edictum_console.domains.events.hearing import Hearing
 from edictum_console.domains.keys.service import StoredKeys
 from edictum_console.domains.operations.controllers import MetricsController
 from edictum_console.domains.stream.hub import Hub, Rhythm
@@ -113,6 +114,7 @@ def create_app(settings: Settings, *, hasher: Hasher | None = None, rhythm: Rhyt
             {
                 "database": console.database,
                 "gathering": Gathering(),
+                "hearing": Hearing(),
                 "metrics_token": settings.metrics_token,
                 "hub": hub,
                 "limits": resources.stores.limits,

@@ -74,9 +74,8 @@ def provide_ingest(
     """
     Make the service that takes events of the caller's tenant in.
     """
-    return IngestService(
-        scope_of_caller, state.gathering, resources.stores.limits, resources.settings, resources.metrics
-    )
+    stores, settings = resources.stores, resources.settings
+    return IngestService(scope_of_caller, state.gathering, state.hearing, stores.limits, settings, resources.metrics)
 
 
 def provide_queries(scope_of_caller: Injected[TenantScope]) -> EventQueryService:

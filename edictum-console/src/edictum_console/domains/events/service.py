@@ -16,6 +16,7 @@ import msgspec
 from edictum_console.db.scope import TenantScope
 from edictum_console.domains.events.batches import Batch, read_event
 from edictum_console.domains.events.gathering import Gathering
+from edictum_console.domains.events.hearing import Hearing, newest_of
 from edictum_console.domains.events.normalising import Event, Outcome, Rejection, normalise
 from edictum_console.domains.events.repository import EventRepository
 from edictum_console.domains.events.schemas import Ingested, RejectedEvent
@@ -55,12 +56,14 @@ class IngestService:
         self,
         scope: TenantScope,
         gathering: Gathering,
+        hearing: Hearing,
         limits: RateLimits,
         settings: Settings,
         metrics: Metrics,
     ) -> None:
         self._scope = scope
         self._gathering = gathering
+        self._hearing = hearing
         self._limits = limits
         self._settings = settings
         self._metrics = metrics
@@ -86,6 +89,7 @@ class IngestService:
         if wait:
             raise RateLimitedError("too many events; keep them and send them later", wait)
         tally, gap = _Tally(), batch.dropped_before
+        newest: dict[str, Event] = {}
         for start in range(0, len(batch.events), _AT_ONCE):
             raws = batch.events[start : start + _AT_ONCE]
             now = datetime.now(UTC)
@@ -102,8 +106,10 @@ class IngestService:
                 accepted = sum(event.id in new for event in events)
                 tally.accepted += accepted
                 tally.duplicates += len(events) - accepted
+                newest_of(newest, events)
                 for word in ("redacted", "truncated"):
                     self._count(word, sum(getattr(event, word) for event in events))
+        await self._hearing.tell(self._scope, actor.env, newest.values())
         self._count("accepted", tally.accepted)
         self._count("duplicate", tally.duplicates)
         self._count("rejected", len(tally.rejected))
