@@ -22,11 +22,12 @@ from edictum_console.domains.events.repository import EventRepository
 from edictum_console.domains.events.schemas import Ingested, RejectedEvent
 from edictum_console.domains.events.wire import moment_of
 from edictum_console.domains.rollups.service import RollupService
-from edictum_console.errors import RateLimitedError, TooLargeError
+from edictum_console.errors import TooLargeError
 from edictum_console.ids import new_id
 from edictum_console.metrics import Metrics
 from edictum_console.security.actor import KeyActor
 from edictum_console.settings import Settings
+from edictum_console.state.counting import counted
 from edictum_console.state.ports import Limit, RateLimits
 
 # So many events are read, and stored in one transaction, before others have their turn.
@@ -85,9 +86,13 @@ class IngestService:
         if len(batch.events) > most:
             raise TooLargeError(f"a batch has at most {most} events; send it in parts")
         limit = Limit("events", self._settings.events_per_minute, timedelta(minutes=1))
-        wait = await self._limits.take(limit, str(actor.tenant_id), len(batch.events)) if batch.events else 0.0
-        if wait:
-            raise RateLimitedError("too many events; keep them and send them later", wait)
+        if not batch.events:
+            return Ingested(0, 0, [], batch.id or str(new_id()))
+        refusal = "too many events; keep them and send them later"
+        async with counted(self._limits, limit, str(actor.tenant_id), refusal, len(batch.events)):
+            return await self._ingest(batch, actor)
+
+    async def _ingest(self, batch: Batch, actor: KeyActor) -> Ingested:
         tally, gap = _Tally(), batch.dropped_before
         newest: dict[str, Event] = {}
         for start in range(0, len(batch.events), _AT_ONCE):
