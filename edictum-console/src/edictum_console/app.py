@@ -34,6 +34,7 @@ from edictum_console.domains.stream.hub import Hub, Rhythm
 from edictum_console.domains.tenants.service import SetupService
 from edictum_console.errors import ConflictError, UnauthorizedError
 from edictum_console.http.bodies import BodyPlugin
+from edictum_console.http.documenting import document_errors
 from edictum_console.http.errors import answer
 from edictum_console.http.headers import ResponseHeaders, request_id
 from edictum_console.http.measuring import BeginningMiddleware, Measuring
@@ -94,7 +95,7 @@ def create_app(settings: Settings, *, hasher: Hasher | None = None, rhythm: Rhyt
         resources.stores.limits,
         REQUESTS_BY_KEY,
     )
-    return Litestar(
+    app = Litestar(
         [human_routes(), *agent_routes(), MetricsController],
         before_send=[ResponseHeaders(settings.secure), Measuring(resources.metrics)],
         dependencies={
@@ -122,6 +123,9 @@ def create_app(settings: Settings, *, hasher: Hasher | None = None, rhythm: Rhyt
             }
         ),
     )
+    if not settings.production:
+        document_errors(app.openapi_schema)
+    return app
 
 
 def provide_caller(request: Request[Actor, str, Any]) -> Caller:
