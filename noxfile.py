@@ -30,7 +30,7 @@ nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.reuse_venv = "yes"
 nox.options.download_python = "never"
 nox.options.error_on_missing_interpreters = False  # nox says which ones it skips
-nox.options.sessions = ["lint", "bare", "tests", "adapters", "otel", "conformance", "interop", "demo", "hooks"]
+nox.options.sessions = ["lint", "bare", "tests", "adapters", "otel", "conformance", "interop", "api", "demo", "hooks"]
 
 
 def _prefer_real_interpreters() -> None:
@@ -244,6 +244,15 @@ def interop(session: nox.Session) -> None:
     session.run(published, "-m", "pip", "install", "-q", PUBLISHED_CLIENT, external=True)
     file = CONSOLE / "tests" / "test_interop.py"
     session.run("pytest", str(file), *session.posargs, env={"EDICTUM_PUBLISHED_PYTHON": published})
+
+
+@nox.session
+def api(session: nox.Session) -> None:
+    """
+    Generated requests against a console, by its OpenAPI document; arguments after --: --seconds N, --seed N.
+    """
+    _install(session, "edictum-console", "pytest", "hypothesis", "schemathesis")
+    session.run("python", str(CONSOLE / "tests" / "api_attack.py"), *session.posargs)
 
 
 @nox.session

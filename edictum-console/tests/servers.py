@@ -93,13 +93,24 @@ class Server:
         self._process = subprocess.Popen(
             self._command, user=self._user, cwd="/", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
+        self.wait_for(self._process, ready, self._command[0])
+
+    @staticmethod
+    def wait_for(process: subprocess.Popen[bytes], ready: Callable[[], bool], name: str) -> None:
+        """
+        Return when a process answers.
+
+        Raises:
+            MissingServerError: It ended, or does not answer.
+        """
         deadline = time.monotonic() + _PATIENCE_SECONDS
         while not ready():
-            if self._process.poll() is not None:
-                raise MissingServerError(f"{self._command[0]} ended with code {self._process.returncode}")
+            if process.poll() is not None:
+                raise MissingServerError(f"{name} ended with code {process.returncode}")
             if time.monotonic() > deadline:
-                self.kill()
-                raise MissingServerError(f"{self._command[0]} does not answer")
+                process.kill()
+                process.wait(_PATIENCE_SECONDS)
+                raise MissingServerError(f"{name} does not answer")
             time.sleep(0.02)
 
     def stop(self) -> None:

@@ -308,7 +308,6 @@ def test_every_route_with_an_id_answers_404_for_one_of_another_tenant(
         await add(other)
         await compose(other, {"contract_id": "no-env"})
         await upload(other)
-        await their_agent.must("POST", "/v1/agents/self/status", {})
         (agent,) = (await other.must("GET", "/api/v1/agents"))["agents"]
         assigned = await other.must(
             "POST", "/api/v1/assignment-rules", {"env": "theirs", "pattern": "*", "bundle_name": "docs-rules"}
@@ -373,6 +372,13 @@ def test_document_of_the_api_is_for_administrators_and_off_in_production(
         body = document["components"]["schemas"]
         named = next(schema for name, schema in body.items() if name.endswith("NewEnvironment"))
         assert named["properties"]["name"]["maxLength"] == 128
+        operations = [operation for methods in document["paths"].values() for operation in methods.values()]
+        error = {"$ref": "#/components/schemas/ErrorAnswer"}
+        for operation in operations:
+            assert operation["responses"]["default"]["content"]["application/json"]["schema"] == error
+            assert "400" not in operation["responses"]  # which would be the framework's own shape
+        for path in ("/v1/events", "/api/v1/events", "/v1/sessions/{key}"):
+            assert document["paths"][path]["post"]["requestBody"]["content"]["application/json"]["schema"]
 
     with_console(check)
 

@@ -63,14 +63,14 @@ class Operator:
 
     def __init__(self, address: str) -> None:
         self._address = address
-        self._headers = {"Content-Type": "application/json"}
+        self.headers = {"Content-Type": "application/json"}
         with self._open("POST", "/api/v1/auth/login", {"email": EMAIL, "password": PASSWORD}) as answer:
-            self._headers["X-CSRF-Token"] = json.load(answer)["csrf_token"]
-            self._headers["Cookie"] = answer.headers["Set-Cookie"].split(";")[0]
+            self.headers["X-CSRF-Token"] = json.load(answer)["csrf_token"]
+            self.headers["Cookie"] = answer.headers["Set-Cookie"].split(";")[0]
 
     def _open(self, method: str, path: str, body: Any) -> Any:
         data = None if body is None else json.dumps(body).encode()
-        return urlopen(Request(self._address + path, data, self._headers, method=method), timeout=30)
+        return urlopen(Request(self._address + path, data, self.headers, method=method), timeout=30)
 
     def call(self, method: str, path: str, body: Any = None) -> Any:
         with self._open(method, path, body) as answer:

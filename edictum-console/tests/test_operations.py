@@ -7,6 +7,7 @@ import pytest
 from consoles import Console, WithConsole
 from edictum_console.metrics import Metrics, Sample
 from edictum_console.security.actor import Role
+from listeners import listening
 from test_events import deliver, happened
 
 TOKEN = "t" * 32
@@ -56,6 +57,22 @@ def test_metrics_count_events_and_requests_by_route_and_name_nobody(with_console
             assert (await console.anonymous.get("/metrics", headers=headers)).status_code == 401
 
     with_console(check, metrics_token=TOKEN.encode())
+
+
+def test_streams_are_counted_in_health_and_metrics(with_console: WithConsole) -> None:
+    async def check(console: Console) -> None:
+        ana, agent = await console.sign_in(), await console.agent()
+
+        async def counted() -> tuple[int, float]:
+            shown = await ana.must("GET", "/api/v1/health/details")
+            return shown["streams"], read((await console.anonymous.get("/metrics")).text)["edictum_streams"]
+
+        assert await counted() == (0, 0)
+        async with listening(console, agent), listening(console, agent):
+            assert await counted() == (2, 2)
+        assert await counted() == (0, 0)
+
+    with_console(check)
 
 
 def test_metrics_without_a_token_are_for_the_same_machine(with_console: WithConsole) -> None:

@@ -27,6 +27,7 @@ from edictum_console.db.opening import database_of
 from edictum_console.db.scope import Scopes, TenantScope
 from edictum_console.domains.accounts.service import StoredPeople
 from edictum_console.domains.events.gathering import Gathering
+from edictum_console.domains.events.hearing import Hearing
 from edictum_console.domains.keys.service import StoredKeys
 from edictum_console.domains.operations.controllers import MetricsController
 from edictum_console.domains.playground.process import Evaluator
@@ -35,6 +36,7 @@ from edictum_console.domains.tenants.service import SetupService
 from edictum_console.domains.tokens.service import StoredTokens
 from edictum_console.errors import ConflictError, UnauthorizedError
 from edictum_console.http.bodies import BodyPlugin
+from edictum_console.http.documenting import document_errors
 from edictum_console.http.errors import answer
 from edictum_console.http.headers import ResponseHeaders, request_id
 from edictum_console.http.measuring import BeginningMiddleware, Measuring
@@ -107,7 +109,7 @@ def create_app(
         resources.stores.limits,
         REQUESTS_BY_KEY,
     )
-    return Litestar(
+    app = Litestar(
         [*human_routes(), *agent_routes(), MetricsController],
         before_send=[ResponseHeaders(settings.secure), Measuring(resources.metrics)],
         dependencies={
@@ -127,6 +129,7 @@ def create_app(
             {
                 "database": console.database,
                 "gathering": Gathering(),
+                "hearing": Hearing(),
                 "metrics_token": settings.metrics_token,
                 "hub": hub,
                 "evaluator": Evaluator(),
@@ -135,6 +138,9 @@ def create_app(
             }
         ),
     )
+    if not settings.production:
+        document_errors(app.openapi_schema)
+    return app
 
 
 def provide_caller(request: Request[Actor, str, Any]) -> Caller:

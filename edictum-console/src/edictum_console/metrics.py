@@ -24,6 +24,7 @@ _HELP = {
     "edictum_worker_success_age_seconds": "Time since a worker last succeeded.",
     "edictum_worker_failures_total": "How often a worker failed.",
     "edictum_database_seconds": "Time of a round trip to the database.",
+    "edictum_streams": "Streams that agents hold at this replica.",
     "edictum_info": "The version that runs.",
 }
 

@@ -22,6 +22,7 @@ from edictum_console.domains.approvals.service import ApprovalService
 from edictum_console.domains.approvals.wire import Dialect
 from edictum_console.domains.events.batches import Batch
 from edictum_console.domains.events.gathering import Gathering
+from edictum_console.domains.events.hearing import Hearing
 from edictum_console.domains.events.service import IngestService
 from edictum_console.domains.sessions.schemas import NewValue
 from edictum_console.domains.sessions.service import SessionService
@@ -98,11 +99,11 @@ async def play_agents(resources: Resources, scope: TenantScope, actors: Mapping[
     await _ask(resources, scope, actors, caller)
     now = await scope.database.now()
     settings = attrs.evolve(resources.settings, events_per_minute=10**6, events_per_batch=10**5)
-    gathering = Gathering()
+    gathering, hearing = Gathering(), Hearing()
     for agent in AGENTS:
         actor, week = actors[agent.agent_id], await played(agent, now)
         # Limits of its own: what is configured is for agents that are not under our hands.
-        ingest = IngestService(scope, gathering, MemoryRateLimits(), settings, resources.metrics)
+        ingest = IngestService(scope, gathering, hearing, MemoryRateLimits(), settings, resources.metrics)
         events = [msgspec.Raw(msgspec.json.encode(event)) for event in week.events]
         await ingest.ingest(Batch(events, None, LOST if agent.agent_id == BEHIND else 0), actor)
         values = SessionService(resources.stores.values, Place(scope.tenant_id, agent.env), None)

@@ -21,9 +21,10 @@ from uuid import UUID
 
 import attrs
 
-from edictum_console.errors import RateLimitedError, UnauthorizedError
+from edictum_console.errors import UnauthorizedError
 from edictum_console.security.actor import KeyScope
 from edictum_console.security.passwords import Hasher
+from edictum_console.state.counting import counted
 from edictum_console.state.ports import Limit, RateLimits, Signal
 
 KEY_BEGINS = "edk_"
@@ -35,6 +36,8 @@ _KEY = re.compile(r"(edk_[A-Za-z0-9][A-Za-z0-9._-]{0,127}_)([A-Za-z0-9]{43})")
 
 _REMEMBERED_SECONDS = 60.0
 _REMEMBERED_KEYS = 10_000
+
+_TOO_MANY = "too many failed attempts; try again later"
 
 BY_ADDRESS = Limit("key-failures-address", 30, timedelta(minutes=1))
 BY_PREFIX = Limit("key-failures-prefix", 10, timedelta(minutes=1))
@@ -171,13 +174,13 @@ class KeyVerifier:
         generation = self._generation
         prefix = prefix_of(key)
         # Taken before the slow check and given back if it succeeds, so that attempts at once do not all get in.
-        await self._take(BY_ADDRESS, address)
-        record = await self._records.find(prefix) if prefix else None
-        if record is None:
-            raise _unknown()
-        await self._take(BY_PREFIX, record.prefix)
-        if not await self._hasher.matches(key, record.key_hash):
-            raise _unknown()
+        async with counted(self._limits, BY_ADDRESS, address, _TOO_MANY):
+            record = await self._records.find(prefix) if prefix else None
+            if record is None:
+                raise _unknown()
+            async with counted(self._limits, BY_PREFIX, record.prefix, _TOO_MANY):
+                if not await self._hasher.matches(key, record.key_hash):
+                    raise _unknown()
         await self._limits.give_back(BY_ADDRESS, address)
         await self._limits.give_back(BY_PREFIX, record.prefix)
         if not record.ended(datetime.now(UTC)):
@@ -187,11 +190,6 @@ class KeyVerifier:
                 if len(self._known) > _REMEMBERED_KEYS:
                     self._known.popitem(last=False)
         return record
-
-    async def _take(self, limit: Limit, subject: str) -> None:
-        wait = await self._limits.take(limit, subject)
-        if wait:
-            raise RateLimitedError("too many failed attempts; try again later", wait)
 
 
 def _unknown() -> UnauthorizedError:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -52,6 +52,21 @@ class Introduction:
     tags: Mapping[str, str] | None
     client: str | None
     address: str
+
+
+@attrs.frozen
+class Heard:
+    """
+    What something that an agent sent says about it.
+
+    Attributes:
+        policy_version: The SHA-256 of what it ran; None where that was not said.
+        at: When it ran that.
+    """
+
+    agent_id: str
+    policy_version: str | None
+    at: datetime
 
 
 class AgentService:
@@ -101,17 +116,30 @@ class AgentService:
         """
         await self._rows.seen(env, agent_ids, await self._scope.database.now())
 
-    async def heard(self, env: str, agent_id: str, policy_version: str) -> None:
+    async def heard(self, env: str, said: Collection[Heard]) -> set[str]:
         """
-        Remember what an agent runs, from something else that it sent.
+        Remember what agents run, from something else that they sent.
+
+        What happened before an agent is known to run what it runs now says nothing about today: agents deliver events
+        late, after an outage for example.
+
+        Returns:
+            The agents of which that is what is known now.
         """
-        row = await self._known(env, agent_id)
+        rows = {row["agent_id"]: row for row in await self._rows.among(env, {one.agent_id for one in said})}
         now = await self._scope.database.now()
-        values: dict[str, Any] = {"last_seen_at": now}
-        if row["applied_revision"] != policy_version:
-            values |= {"applied_revision": policy_version, "applied_at": now}
-        if len(values) > 1 or now - row["last_seen_at"] > _SEEN_EVERY:
-            await self._rows.change(row["id"], values)
+        believed = set()
+        for one in said:
+            row = rows.get(one.agent_id) or await self._known(env, one.agent_id)
+            values: dict[str, Any] = {}
+            other = one.policy_version is not None and one.policy_version != row["applied_revision"]
+            if other and (row["applied_at"] is None or one.at > row["applied_at"]):
+                values = {"applied_revision": one.policy_version, "applied_at": now, "state": None, "last_error": None}
+            if values or now - row["last_seen_at"] > _SEEN_EVERY:
+                await self._rows.change(row["id"], {**values, "last_seen_at": now})
+            if values or not other:
+                believed.add(one.agent_id)
+        return believed
 
     async def report(self, report: StatusReport, actor: KeyActor, address: str) -> dict[str, Any]:
         """

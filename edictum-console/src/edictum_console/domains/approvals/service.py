@@ -25,7 +25,6 @@ from edictum_console.errors import (
     ConsoleError,
     ForbiddenError,
     NotFoundError,
-    RateLimitedError,
     UnauthorizedError,
     unfit,
 )
@@ -33,6 +32,7 @@ from edictum_console.http.paging import cursor_id, cut
 from edictum_console.ids import new_id
 from edictum_console.resources import Caller
 from edictum_console.security.actor import Anonymous, KeyActor, PersonActor
+from edictum_console.state.counting import counted
 from edictum_console.state.database import ReplyRepository
 from edictum_console.state.ports import Bus, Limit, Once, RateLimits, Signal
 
@@ -65,9 +65,11 @@ class ApprovalService:
             RateLimitedError: The agent asks too often.
         """
         agent_id = self._agent_id(body, actor)
-        wait = await self._limits.take(CREATED, f"{actor.tenant_id}:{actor.env}:{agent_id}")
-        if wait:
-            raise RateLimitedError("this agent asks for too many approvals", wait)
+        subject, refusal = f"{actor.tenant_id}:{actor.env}:{agent_id}", "this agent asks for too many approvals"
+        async with counted(self._limits, CREATED, subject, refusal):
+            return await self._create(body, actor, agent_id, once)
+
+    async def _create(self, body: ApprovalRequest, actor: KeyActor, agent_id: str, once: Once | None) -> dict[str, Any]:
         arguments = json.dumps(body.tool_args or {}, sort_keys=True, separators=(",", ":"))
         if len(arguments) > _LARGEST_ARGUMENTS:
             raise unfit(("tool_args",), f"must be at most {_LARGEST_ARGUMENTS} bytes as JSON")

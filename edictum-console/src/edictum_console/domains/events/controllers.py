@@ -11,8 +11,6 @@ from uuid import UUID
 from litestar import Controller, Request, get, post
 from litestar.datastructures import State
 from litestar.di import Provide
-from litestar.enums import MediaType
-from litestar.openapi.spec import OpenAPIMediaType, Operation, RequestBody, Schema
 from litestar.params import FromPath, QueryParameter
 
 from edictum_console.db.scope import TenantScope
@@ -30,6 +28,7 @@ from edictum_console.domains.events.schemas import (
 from edictum_console.domains.events.service import IngestService
 from edictum_console.domains.events.vocabulary import canonical
 from edictum_console.domains.events.wire import microseconds_of
+from edictum_console.http.documenting import with_body
 from edictum_console.http.parameters import Cursor, Injected, Limit
 from edictum_console.resources import Resources
 from edictum_console.security import guards
@@ -46,37 +45,14 @@ Seconds = Annotated[int, QueryParameter(ge=60, le=86_400, description="How long 
 Known = Request[KeyActor | PersonActor, str, Any]
 
 
-class _IngestOperation(Operation):
-    """
-    Documents the body, which the route reads by itself.
-    """
-
-    def __post_init__(self) -> None:
-        """
-        Add the body.
-        """
-        content = OpenAPIMediaType(schema=_schema(BATCH_SCHEMA))
-        self.request_body = RequestBody(required=True, content={MediaType.JSON: content})
-
-
-def _schema(words: dict[str, Any]) -> Schema:
-    return Schema(
-        type=words["type"],
-        required=words.get("required"),
-        properties={name: _schema(inner) for name, inner in words.get("properties", {}).items()} or None,
-        items=_schema(words["items"]) if "items" in words else None,
-    )
-
-
 def provide_ingest(
     scope_of_caller: Injected[TenantScope], resources: Injected[Resources], state: State
 ) -> IngestService:
     """
     Make the service that takes events of the caller's tenant in.
     """
-    return IngestService(
-        scope_of_caller, state.gathering, resources.stores.limits, resources.settings, resources.metrics
-    )
+    stores, settings = resources.stores, resources.settings
+    return IngestService(scope_of_caller, state.gathering, state.hearing, stores.limits, settings, resources.metrics)
 
 
 def provide_queries(scope_of_caller: Injected[TenantScope]) -> EventQueryService:
@@ -153,7 +129,7 @@ class AgentEventController(Controller):
         status_code=200,
         summary="Deliver events",
         request_max_body_size=None,
-        operation_class=_IngestOperation,
+        operation_class=with_body(BATCH_SCHEMA),
     )
     async def ingest(
         self,
@@ -196,7 +172,7 @@ class EventController(Controller):
         summary="Deliver events, by the older path",
         deprecated=True,
         request_max_body_size=None,
-        operation_class=_IngestOperation,
+        operation_class=with_body(BATCH_SCHEMA),
     )
     async def ingest(
         self,

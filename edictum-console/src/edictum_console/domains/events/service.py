@@ -16,16 +16,18 @@ import msgspec
 from edictum_console.db.scope import TenantScope
 from edictum_console.domains.events.batches import Batch, read_event
 from edictum_console.domains.events.gathering import Gathering
+from edictum_console.domains.events.hearing import Hearing, newest_of
 from edictum_console.domains.events.normalising import Event, Outcome, Rejection, normalise
 from edictum_console.domains.events.repository import EventRepository
 from edictum_console.domains.events.schemas import Ingested, RejectedEvent
 from edictum_console.domains.events.wire import moment_of
 from edictum_console.domains.rollups.service import RollupService
-from edictum_console.errors import RateLimitedError, TooLargeError
+from edictum_console.errors import TooLargeError
 from edictum_console.ids import new_id
 from edictum_console.metrics import Metrics
 from edictum_console.security.actor import KeyActor
 from edictum_console.settings import Settings
+from edictum_console.state.counting import counted
 from edictum_console.state.ports import Limit, RateLimits
 
 # So many events are read, and stored in one transaction, before others have their turn.
@@ -55,12 +57,14 @@ class IngestService:
         self,
         scope: TenantScope,
         gathering: Gathering,
+        hearing: Hearing,
         limits: RateLimits,
         settings: Settings,
         metrics: Metrics,
     ) -> None:
         self._scope = scope
         self._gathering = gathering
+        self._hearing = hearing
         self._limits = limits
         self._settings = settings
         self._metrics = metrics
@@ -82,10 +86,15 @@ class IngestService:
         if len(batch.events) > most:
             raise TooLargeError(f"a batch has at most {most} events; send it in parts")
         limit = Limit("events", self._settings.events_per_minute, timedelta(minutes=1))
-        wait = await self._limits.take(limit, str(actor.tenant_id), len(batch.events)) if batch.events else 0.0
-        if wait:
-            raise RateLimitedError("too many events; keep them and send them later", wait)
+        if not batch.events:
+            return Ingested(0, 0, [], batch.id or str(new_id()))
+        refusal = "too many events; keep them and send them later"
+        async with counted(self._limits, limit, str(actor.tenant_id), refusal, len(batch.events)):
+            return await self._ingest(batch, actor)
+
+    async def _ingest(self, batch: Batch, actor: KeyActor) -> Ingested:
         tally, gap = _Tally(), batch.dropped_before
+        newest: dict[str, Event] = {}
         for start in range(0, len(batch.events), _AT_ONCE):
             raws = batch.events[start : start + _AT_ONCE]
             now = datetime.now(UTC)
@@ -102,8 +111,10 @@ class IngestService:
                 accepted = sum(event.id in new for event in events)
                 tally.accepted += accepted
                 tally.duplicates += len(events) - accepted
+                newest_of(newest, events)
                 for word in ("redacted", "truncated"):
                     self._count(word, sum(getattr(event, word) for event in events))
+        await self._hearing.tell(self._scope, actor.env, newest.values())
         self._count("accepted", tally.accepted)
         self._count("duplicate", tally.duplicates)
         self._count("rejected", len(tally.rejected))

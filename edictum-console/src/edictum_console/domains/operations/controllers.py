@@ -21,7 +21,7 @@ def provide_service(resources: Injected[Resources], state: State) -> OperationsS
     """
     Make the service.
     """
-    return OperationsService(resources, state.workers)
+    return OperationsService(resources, state.workers, state.hub)
 
 
 DEPENDENCIES = {"service": Provide(provide_service, sync_to_thread=False)}
@@ -39,7 +39,7 @@ class DetailsController(Controller):
     @get(guards=[guards.person(Role.VIEWER)], summary="Show the console's health in full")
     async def details(self, service: Injected[OperationsService]) -> Details:
         """
-        Show versions, what the console depends on, and its workers.
+        Show versions, what the console depends on, its workers, and the streams of the replica that answers.
         """
         return await service.details()
 

@@ -51,6 +51,7 @@ class Details:
         https: Whether browsers and agents reach it by HTTPS.
         parts: What it depends on.
         workers: What runs beside requests.
+        streams: How many streams agents hold at this replica.
         event_counts_waiting: Batches of events that are not in the statistics yet.
     """
 
@@ -60,4 +61,5 @@ class Details:
     https: bool
     parts: list[PartHealth]
     workers: list[WorkerHealth]
+    streams: int
     event_counts_waiting: int

@@ -33,14 +33,27 @@ class Watched(Protocol):
         """
 
 
+class Streaming(Protocol):
+    """
+    What is looked at of the streams.
+    """
+
+    @property
+    def count(self) -> int:
+        """
+        How many streams there are.
+        """
+
+
 class OperationsService:
     """
     The console's own health.
     """
 
-    def __init__(self, resources: Resources, workers: Sequence[Watched]) -> None:
+    def __init__(self, resources: Resources, workers: Sequence[Watched], streams: Streaming) -> None:
         self._resources = resources
         self._workers = workers
+        self._streams = streams
         self._rows = OperationsRepository(resources.scopes.database)
 
     async def details(self) -> Details:
@@ -65,6 +78,7 @@ class OperationsService:
             settings.secure,
             parts,
             workers,
+            self._streams.count,
             await self._rows.event_counts_waiting(),
         )
 
@@ -72,7 +86,10 @@ class OperationsService:
         """
         Return what was counted, as Prometheus reads it.
         """
-        samples = [Sample("edictum_info", 1, (("version", __version__),))]
+        samples = [
+            Sample("edictum_info", 1, (("version", __version__),)),
+            Sample("edictum_streams", self._streams.count),
+        ]
         for worker in self._worker_health():
             labels = (("worker", worker.name),)
             samples.append(Sample("edictum_worker_success_age_seconds", worker.succeeded_seconds_ago, labels))

@@ -22,6 +22,7 @@ from edictum_console.domains.rulesets.schemas import (
 )
 from edictum_console.domains.rulesets.service import RulesetService
 from edictum_console.http.bodies import unstructure
+from edictum_console.http.documenting import with_text
 from edictum_console.http.parameters import Cursor, Injected, Limit
 from edictum_console.resources import Caller
 from edictum_console.security import guards
@@ -108,6 +109,7 @@ class RulesetController(Controller):
         "/{name:str}/{version:int}/yaml",
         guards=[guards.person_or_key(Role.VIEWER, *KeyScope)],
         media_type="application/x-yaml",
+        operation_class=with_text("application/x-yaml"),
         summary="Return the text of a version",
     )
     async def text(

@@ -16,6 +16,7 @@ from litestar.di import Provide
 from litestar.params import FromPath, JSONBody
 
 from edictum_console.domains.sessions.schemas import (
+    CHANGE_SCHEMA,
     Amount,
     Counter,
     Deleted,
@@ -29,6 +30,7 @@ from edictum_console.domains.sessions.schemas import (
 from edictum_console.domains.sessions.service import SessionService
 from edictum_console.errors import BadRequestError, NotFoundError
 from edictum_console.http.bodies import read_json, structure
+from edictum_console.http.documenting import with_body
 from edictum_console.http.idempotency import once_of
 from edictum_console.http.parameters import Injected
 from edictum_console.resources import Resources
@@ -91,7 +93,12 @@ class SessionController(Controller):
         """
         return await service.delete(_key(_rest(request)))
 
-    @post("/{key:path}", status_code=200, summary="Count, read many values, or do several operations at once")
+    @post(
+        "/{key:path}",
+        status_code=200,
+        summary="Count, read many values, or do several operations at once",
+        operation_class=with_body(CHANGE_SCHEMA, required=False),
+    )
     async def change(
         self, service: Injected[SessionService], request: Request[KeyActor, str, Any], key: FromPath[str]
     ) -> Counter | Values | OperationResults:

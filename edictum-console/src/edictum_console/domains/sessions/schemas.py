@@ -14,6 +14,32 @@ from edictum_console.http.bodies import AgentBody
 
 Lifetime = Annotated[int, Meta(ge=1, le=30 * 86_400)]
 
+# What POST takes: for {key}/increment, for batch, and for ops.
+CHANGE_SCHEMA: dict[str, Any] = {
+    "anyOf": [
+        {"type": "object", "properties": {"amount": {"type": "number"}}},
+        {
+            "type": "object",
+            "required": ["keys"],
+            "properties": {"keys": {"type": "array", "items": {"type": "string"}}},
+        },
+        {
+            "type": "object",
+            "required": ["ops"],
+            "properties": {
+                "ops": {
+                    "type": "array",
+                    "items": {
+                        "type": "object",
+                        "required": ["op", "key"],
+                        "properties": {"op": {"type": "string"}, "key": {"type": "string"}},
+                    },
+                }
+            },
+        },
+    ]
+}
+
 
 class OperationKind(StrEnum):
     """

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from litestar import Controller, Response, get, post
 from litestar.datastructures import State
 from litestar.di import Provide
+from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import JSONBody
 
 from edictum_console.domains.tenants.schemas import Alive, Health, Readiness, Setup, SetupDone
@@ -84,7 +85,12 @@ class HealthController(Controller):
         """
         return Alive()
 
-    @get("/ready", guards=[guards.anyone], summary="Say whether requests can be served")
+    @get(
+        "/ready",
+        guards=[guards.anyone],
+        responses={503: ResponseSpec(Readiness, description="Some part cannot be used", generate_examples=False)},
+        summary="Say whether requests can be served",
+    )
     async def ready(self, service: Injected[SetupService], state: State) -> Response[Readiness]:
         """
         Ask the database, the shared state and the workers; 503 if one cannot be used.
