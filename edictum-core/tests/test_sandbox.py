@@ -58,7 +58,14 @@ class Place:
     url: str | None = None
 
 
+@dataclass
+class Written(Place):
+    def __str__(self) -> str:
+        return "/etc/passwd"
+
+
 LEADS_OUT: list[Data] = [
+    {"place": Written("src/main.py")},
     {"path": "/etc/passwd"},
     {"filename": "../../etc/passwd"},
     {"file": "../outside/secret"},

@@ -19,13 +19,7 @@ from edictum.errors import EdictumConfigError
 from edictum.findings import PostCallResult
 from edictum.hooks import HookRegistration
 from edictum.limits import OperationLimits
-from edictum.options import (
-    checked_telemetry,
-    make_names,
-    one_of,
-    own_tools,
-    with_local,
-)
+from edictum.options import checked_telemetry, make_names, one_of, own_tools, with_local
 from edictum.redaction import RedactionPolicy
 from edictum.ruleset.policy import CompiledRule, Policy, compile_python_rule
 from edictum.ruleset.vocabulary import MAX_RULES

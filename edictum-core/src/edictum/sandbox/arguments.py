@@ -175,10 +175,9 @@ def _read(value: Any, meaning: int, around: int, depth: int, found: Arguments) -
     elif isinstance(value, (list, tuple, set, frozenset)):
         for item in value:
             _read(item, meaning, around, depth + 1, found)
-    elif (fields := fields_of(value)) is not None:
-        _read_mapping(fields, around, depth + 1, found)
     else:
-        found.add(Leaf(str(value), meaning, around))
+        found.add(Leaf(str(value), meaning, around))  # a tool may take this for a path as well
+        _read_mapping(fields_of(value) or {}, around, depth + 1, found)
 
 
 def _text(value: Any) -> str | None:

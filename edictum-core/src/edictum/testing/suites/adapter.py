@@ -8,8 +8,9 @@ import asyncio
 import gc
 import threading
 from collections import Counter
-from collections.abc import Mapping, Sequence, Sized
+from collections.abc import Iterator, Mapping, Sequence, Sized
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from time import monotonic, sleep
 
 from edictum.adapter import Adapter
@@ -274,19 +275,14 @@ class AdapterSuite(AdapterCallTests):
             self.drive_to_the_end(adapter, entry, run_of([send(1)], tools=(Tool("send"),)))
             self.drive_to_the_end(adapter, entry, run_of([read(1, "a")], tools=(Tool("read", OSError("no")),)))
 
-        gc.collect()
-        gc.freeze()  # a framework is large, and none of it is looked for
-        try:
+        with _collecting_on_demand():
             runs()  # what is made once, at the first use, is not counted
             held, known = _held(adapter), _live_calls(guard)
             runs()
             same(held, _held(adapter), "the sizes of what the adapter keeps, before and after three runs")
             until = monotonic() + self.patience / 2
-            while (kept := _live_calls(guard, known)) and monotonic() < until:
+            while (tools := _tools_of_new_calls(guard, known)) and monotonic() < until:
                 sleep(0.05)  # threads of the framework may still be ending
-        finally:
-            gc.unfreeze()
-        tools = [call._tool_name for call in kept]
         same([], tools, "the tools of governed calls that something still holds after their runs")
 
     # --- threads and event loops ----------------------------------------------------------------
@@ -319,13 +315,37 @@ def _held(adapter: Adapter) -> Mapping[str, int]:
     return {name: len(value) for name, value in vars(adapter).items() if isinstance(value, Sized)}
 
 
-def _live_calls(guard: Edictum, known: Sequence[GovernedCall] = ()) -> list[GovernedCall]:
+@contextmanager
+def _collecting_on_demand() -> Iterator[None]:
     """
-    The governed calls of a guard that are still in memory, but for those that are known.
+    Look for garbage when asked to only, and not in what is there already: a framework is large.
+
+    A collection amid a call could end what the framework left open.  Who is told of that, pytest for one, keeps the
+    frames in which it happened, and with them the call.
+    """
+    enabled = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+        if enabled:
+            gc.enable()
+
+
+def _live_calls(guard: Edictum) -> list[GovernedCall]:
+    """
+    The governed calls of a guard that are still in memory.
 
     Those of other guards do not count: threads of a framework may go on making calls of an earlier test.
     """
     gc.collect()
+    return [found for found in gc.get_referrers(guard) if issubclass(type(found), GovernedCall)]
+
+
+def _tools_of_new_calls(guard: Edictum, known: Sequence[GovernedCall]) -> list[str]:
+    # No name here may hold a call: it would be found again by the next look, also where this frame is kept.
     ids = {id(call) for call in known}
-    calls = [found for found in gc.get_referrers(guard) if issubclass(type(found), GovernedCall)]
-    return [call for call in calls if id(call) not in ids]
+    return [call._tool_name for call in _live_calls(guard) if id(call) not in ids]
