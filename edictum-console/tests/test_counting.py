@@ -9,8 +9,9 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from consoles import Console, WithConsole
+from consoles import EMAIL, PASSWORD, Console, WithConsole
 from edictum_console.db.scope import TenantScope
+from edictum_console.domains.accounts.repository import PeopleLookup
 from edictum_console.domains.keys.service import StoredKeys
 from edictum_console.errors import UnavailableError
 from test_approvals import ASK
@@ -39,6 +40,20 @@ def test_good_key_works_after_an_outage_however_often_it_was_tried(
         assert (await agent.get("/v1/sessions/none")).status_code == 404
 
     with_console(check)
+
+
+def test_person_can_sign_in_after_an_outage_however_often_they_tried(
+    with_console: WithConsole, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def check(console: Console) -> None:
+        ana = {"email": EMAIL, "password": PASSWORD}
+        with monkeypatch.context() as outage:
+            outage.setattr(PeopleLookup, "find", away)
+            for _ in range(20):
+                assert (await console.anonymous.post("/api/v1/auth/login", ana)).status_code == 503
+        assert (await console.anonymous.post("/api/v1/auth/login", ana)).status_code == 200
+
+    with_console(check, login_attempts=5)
 
 
 @pytest.mark.parametrize(

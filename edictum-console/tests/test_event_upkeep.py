@@ -13,8 +13,8 @@ from edictum_console.db.postgres import PostgresDatabase
 from edictum_console.db.scope import Scopes, TenantScope
 from edictum_console.db.tables import Environments, Events, Tenants
 from edictum_console.domains.events.normalising import Event, normalise
-from edictum_console.domains.events.repository import EventRepository, Filter
-from edictum_console.domains.events.upkeep import day_of, keep_partitions, remove_over
+from edictum_console.domains.events.repository import EventRepository, Filter, day_of
+from edictum_console.domains.events.upkeep import keep_partitions, remove_over
 from edictum_console.domains.rollups.service import RollupService, finest, fold_all, minute_of, tidy
 from edictum_console.ids import new_id
 from edictum_console.security.actor import KeyActor, KeyScope
@@ -232,6 +232,35 @@ def test_events_that_come_while_months_are_made_are_all_stored(request: pytest.F
         stored = sum(await asyncio.gather(*delivering))
         (row,) = await database.fetch("SELECT count(*) AS n FROM events")
         assert row["n"] == stored
+
+    on_postgres(request, check)
+
+
+def test_events_are_never_missing_while_they_move(request: pytest.FixtureRequest) -> None:
+    async def check(database: Database) -> None:
+        scope = await tenant_of(database)
+        months = [event(timedelta(days=20 * (number % 4)), number) for number in range(12)]
+        made = asyncio.Event()
+
+        async def read(lane: int) -> set[int]:
+            found = set()
+            while not made.is_set():
+                # Always another statement, so that its plan is made while the events move.
+                rows = await EventRepository(scope).page(Filter({}), None, 100 + len(found) * 10 + lane)
+                found.add(len(rows))
+            return found
+
+        for _ in range(3):
+            await store(scope, "production", *months)
+            made.clear()
+            reading = [asyncio.create_task(read(lane)) for lane in range(6)]
+            await asyncio.sleep(0.05)
+            await keep_partitions(Scopes(database, wake))
+            made.set()
+            assert set().union(*await asyncio.gather(*reading)) == {len(months)}
+            for part in await parts(database):
+                if part != "events_default":
+                    await database.fetch(f"DROP TABLE {part}")
 
     on_postgres(request, check)
 

@@ -35,6 +35,13 @@ def test_nothing_configured_makes_secrets_that_stay_and_are_private(tmp_path: Pa
         assert (tmp_path / "data" / file).stat().st_mode & 0o077 == 0
 
 
+def test_console_on_another_port_names_it_in_links_unless_an_address_is_given(tmp_path: Path) -> None:
+    folder = {"EDICTUM_DATA_DIR": str(tmp_path)}
+    assert load_settings(folder, 9000).base_url == "http://localhost:9000"
+    given = {**folder, "EDICTUM_BASE_URL": "https://console.example.com"}
+    assert load_settings(given, 9000).base_url == "https://console.example.com"
+
+
 def test_postgres_needs_secrets_that_replicas_share(tmp_path: Path) -> None:
     found = problems(tmp_path, EDICTUM_DATABASE_URL=COMPLETE["EDICTUM_DATABASE_URL"])
     assert [problem.split()[0] for problem in found] == ["EDICTUM_SECRET_KEY", "EDICTUM_SIGNING_KEY_SECRET"]

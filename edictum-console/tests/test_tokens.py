@@ -57,6 +57,8 @@ def test_token_says_whose_it_is_and_works_without_cookie_and_csrf(with_console: 
         await both.must("POST", "/api/v1/environments", {"name": "both"})
         log = await ana.must("GET", "/api/v1/audit-log")
         assert log["entries"][0]["actor"] == EMAIL
+        scripts = {entry["object"]: entry["details"].get("script") for entry in log["entries"]}
+        assert (scripts["nightly"], scripts["both"], scripts[EMAIL]) == (pair["id"], pair["id"], None)
         (listed,) = (await ana.must("GET", TOKENS))["tokens"]
         assert (listed["id"], listed["label"], listed["role"]) == (pair["id"], "nightly", "admin")
 

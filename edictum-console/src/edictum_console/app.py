@@ -16,7 +16,6 @@ from litestar import Litestar, Request, Router
 from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.openapi import OpenAPIConfig
-from litestar.openapi.plugins import JsonRenderPlugin
 
 from edictum_console import __version__
 from edictum_console.api.agent import agent_routes
@@ -36,7 +35,7 @@ from edictum_console.domains.tenants.service import SetupService
 from edictum_console.domains.tokens.service import StoredTokens
 from edictum_console.errors import ConflictError, UnauthorizedError
 from edictum_console.http.bodies import BodyPlugin
-from edictum_console.http.documenting import document_errors
+from edictum_console.http.documenting import Document
 from edictum_console.http.errors import answer
 from edictum_console.http.headers import ResponseHeaders, request_id
 from edictum_console.http.measuring import BeginningMiddleware, Measuring
@@ -109,7 +108,7 @@ def create_app(
         resources.stores.limits,
         REQUESTS_BY_KEY,
     )
-    app = Litestar(
+    return Litestar(
         [*human_routes(), *agent_routes(), MetricsController],
         before_send=[ResponseHeaders(settings.secure), Measuring(resources.metrics)],
         dependencies={
@@ -138,9 +137,6 @@ def create_app(
             }
         ),
     )
-    if not settings.production:
-        document_errors(app.openapi_schema)
-    return app
 
 
 def provide_caller(request: Request[Actor, str, Any]) -> Caller:
@@ -166,7 +162,7 @@ def _openapi() -> OpenAPIConfig:
     return OpenAPIConfig(
         title="Edictum console",
         version=__version__,
-        render_plugins=[JsonRenderPlugin(path="/openapi.json")],
+        render_plugins=[Document(path="/openapi.json")],
         openapi_router=Router("/docs", route_handlers=[], guards=[guards.person(Role.ADMIN)], include_in_schema=False),
     )
 

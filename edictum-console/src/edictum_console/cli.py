@@ -17,6 +17,7 @@ from edictum_console import __version__
 from edictum_console.errors import StartError
 from edictum_console.settings import Settings, configure_logging, load_settings
 
+_PORT = 8000
 _PATIENCE_SECONDS = 4
 _LONGEST_ANSWER = 10_000
 
@@ -36,16 +37,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     serve = commands.add_parser("serve", help="run the console")
     serve.add_argument("--host", default="127.0.0.1", help="the address to listen on (default: %(default)s)")
-    serve.add_argument("--port", type=int, default=8000, help="the port to listen on (default: %(default)s)")
+    serve.add_argument("--port", type=int, default=_PORT, help="the port to listen on (default: %(default)s)")
     serve.add_argument("--demo", action="store_true", help="fill an empty database with something to look at")
     health = commands.add_parser("health", help="ask a console on this machine whether it can serve requests")
-    health.add_argument("--port", type=int, default=8000, help="the port that it listens on (default: %(default)s)")
+    health.add_argument("--port", type=int, default=_PORT, help="the port that it listens on (default: %(default)s)")
     commands.add_parser("migrate", help="bring the database to the schema of this version")
     arguments = parser.parse_args(argv)
     if arguments.command == "health":
         return _health(arguments.port)
     try:
-        settings = load_settings(os.environ)
+        settings = load_settings(os.environ, getattr(arguments, "port", _PORT))
         configure_logging(settings)
         return _COMMANDS[arguments.command](settings, arguments)
     except StartError as error:

@@ -127,12 +127,13 @@ class Settings:
         return self.base_url.startswith("https://")
 
 
-def load_settings(environ: Mapping[str, str]) -> Settings:
+def load_settings(environ: Mapping[str, str], port: int = 8000) -> Settings:
     """
     Read the settings; generate secrets that are missing and may be generated.
 
     Args:
         environ: The variables, usually ``os.environ``.
+        port: Where the console listens, which is its address on this machine unless the variables name another one.
 
     Raises:
         SettingsError: At least one is wrong; nothing was generated.
@@ -153,7 +154,7 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         "database_url": database_url,
         "redis_url": reader.read("EDICTUM_REDIS_URL", _redis_url),
         "previous_sealing_key": reader.read("EDICTUM_SIGNING_KEY_SECRET_PREVIOUS", _sealing_key),
-        "base_url": reader.read("EDICTUM_BASE_URL", _base_url) or "http://localhost:8000",
+        "base_url": reader.read("EDICTUM_BASE_URL", _base_url) or f"http://localhost:{port}",
         "session_ttl": timedelta(hours=reader.whole("EDICTUM_SESSION_TTL_HOURS", 24, 1, 24 * 7)),
         "login_attempts": reader.whole("EDICTUM_RATE_LIMIT_MAX_ATTEMPTS", 10, 1, 1000),
         "login_window": timedelta(seconds=reader.whole("EDICTUM_RATE_LIMIT_WINDOW_SECONDS", 300, 1, 86_400)),

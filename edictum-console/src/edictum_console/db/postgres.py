@@ -218,9 +218,9 @@ class PostgresDatabase(Database):
         return {part: None if end is None else int(end[1]) for part, end in ends.items()}
 
     async def _make_partition(self, name: str, part: str, first: int, end: int) -> None:
-        # An insert that has chosen the default part already would fail there once the new one is attached, so inserts
-        # end or wait meanwhile.
-        await self.fetch(f"LOCK TABLE {name} IN SHARE ROW EXCLUSIVE MODE")
+        # An insert that has chosen the default part already would fail there once the new one is attached, and a query
+        # that was planned without the new one would miss what moves; so both end or wait meanwhile.
+        await self.fetch(f"LOCK TABLE {name} IN ACCESS EXCLUSIVE MODE")
         await self.fetch(f"CREATE TABLE {part} (LIKE {name} INCLUDING DEFAULTS INCLUDING CONSTRAINTS)")
         await self.fetch(
             f"WITH moved AS (DELETE FROM {name}_default WHERE day >= {{}} AND day < {{}} RETURNING *) "

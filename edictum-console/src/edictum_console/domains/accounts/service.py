@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -29,10 +30,11 @@ from edictum_console.domains.accounts.schemas import (
 )
 from edictum_console.domains.audit.service import AuditService
 from edictum_console.domains.tokens.service import end_tokens
-from edictum_console.errors import ConflictError, ForbiddenError, NotFoundError, RateLimitedError, UnauthorizedError
+from edictum_console.errors import ConflictError, ForbiddenError, NotFoundError, UnauthorizedError
 from edictum_console.ids import new_id
 from edictum_console.resources import Caller, Resources
 from edictum_console.security.actor import PersonActor, Role
+from edictum_console.state.counting import counted
 from edictum_console.state.ports import Limit
 
 _LINK_LIFETIME = timedelta(days=2)
@@ -75,17 +77,16 @@ class LoginService:
             RateLimitedError: Too many were tried from this place, or for this person.
         """
         email = credentials.email.strip().lower()
-        await self._take(self._by_address, caller.address)
-        await self._take(_BY_EMAIL, hashlib.sha256(email.encode()).hexdigest())
-        row = await self._people.find(email)
-        stored = row["password_hash"] if row and row["disabled_at"] is None else None
-        if stored == _NO_PASSWORD:
-            stored = None
-        right = await self._resources.hasher.matches(credentials.password, stored)
-        if row is None or not right:
-            raise UnauthorizedError("the e-mail address or the password is wrong", "wrong_credentials")
-        scope = self._resources.scopes.of(row["tenant_id"])
-        await UserRepository(scope).change(row["id"], {"last_login_at": datetime.now(UTC)})
+        async with self._tried(self._by_address, caller.address), self._tried(_BY_EMAIL, _fingerprint(email)):
+            row = await self._people.find(email)
+            stored = row["password_hash"] if row and row["disabled_at"] is None else None
+            if stored == _NO_PASSWORD:
+                stored = None
+            right = await self._resources.hasher.matches(credentials.password, stored)
+            if row is None or not right:
+                raise UnauthorizedError("the e-mail address or the password is wrong", "wrong_credentials")
+            scope = self._resources.scopes.of(row["tenant_id"])
+            await UserRepository(scope).change(row["id"], {"last_login_at": datetime.now(UTC)})
         return _actor(row, "")
 
     def describe(self, person: PersonActor) -> Me:
@@ -119,11 +120,11 @@ class LoginService:
             ForbiddenError: The old one is wrong.
             RateLimitedError: Too many were tried.
         """
-        await self._take(_BY_EMAIL, hashlib.sha256(person.email.encode()).hexdigest())
         scope = self._resources.scopes.of(person.tenant_id)
-        row = await UserRepository(scope).find(person.user_id)
-        if row is None or not await self._resources.hasher.matches(change.old_password, row["password_hash"]):
-            raise ForbiddenError("the old password is wrong", "wrong_credentials")
+        async with self._tried(_BY_EMAIL, _fingerprint(person.email)):
+            row = await UserRepository(scope).find(person.user_id)
+            if row is None or not await self._resources.hasher.matches(change.old_password, row["password_hash"]):
+                raise ForbiddenError("the old password is wrong", "wrong_credentials")
         await self._set_password(scope, row, change.new_password, caller, "password.change")
         await self._resources.logins.end_all(person.tenant_id, person.user_id, keep=person.token)
 
@@ -135,8 +136,8 @@ class LoginService:
             ForbiddenError: The link is over, was used, or is none.
             RateLimitedError: Too many were tried.
         """
-        await self._take(self._by_address, caller.address)
-        row = await self._person_of(reset.token)
+        async with self._tried(self._by_address, caller.address):
+            row = await self._person_of(reset.token)
         scope = self._resources.scopes.of(row["tenant_id"])
         await self._set_password(scope, row, reset.new_password, caller, "password.reset")
         await self._resources.logins.end_all(row["tenant_id"], row["id"])
@@ -167,10 +168,8 @@ class LoginService:
             await end_tokens(scope, row["id"])
             await AuditService(scope).record(caller, action, row["email"])
 
-    async def _take(self, limit: Limit, subject: str) -> None:
-        wait = await self._resources.stores.limits.take(limit, subject)
-        if wait:
-            raise RateLimitedError("too many attempts; try again later", wait)
+    def _tried(self, limit: Limit, subject: str) -> AbstractAsyncContextManager[None]:
+        return counted(self._resources.stores.limits, limit, subject, "too many attempts; try again later")
 
 
 class UserService:
@@ -306,6 +305,10 @@ def _actor(row: dict[str, Any], token: str) -> PersonActor:
 def _user(row: dict[str, Any]) -> User:
     same = ("id", "email", "created_at", "last_login_at", "disabled_at")
     return User(role=Role(row["role"]), **{name: row[name] for name in same})
+
+
+def _fingerprint(email: str) -> str:
+    return hashlib.sha256(email.encode()).hexdigest()
 
 
 def _link_token(secret: bytes, row: dict[str, Any], expires_at: datetime) -> str:

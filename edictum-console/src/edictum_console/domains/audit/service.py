@@ -33,7 +33,7 @@ class AuditService:
         Write down what was done, in the transaction in which it is done.
 
         Args:
-            caller: Who does it.
+            caller: Who does it; where a person's script does, its token is written down, too.
             action: What, in words joined by points.
             object: To what.
             details: More; never a secret.
@@ -42,13 +42,15 @@ class AuditService:
         database.require_transaction()
         await database.lock(f"audit:{self._scope.tenant_id}")
         seq, prev_hash = await self._rows.newest()
+        script_id = getattr(caller.actor, "script_id", None)
+        known = {} if script_id is None else {"script": str(script_id)}
         row = {
             "seq": seq + 1,
             "created_at": await database.now(),
             "actor": caller.name,
             "action": action,
             "object": object,
-            "details": json.dumps(dict(details or {}), sort_keys=True),
+            "details": json.dumps({**(details or {}), **known}, sort_keys=True),
             "request_id": caller.request_id,
             "address": caller.address,
             "prev_hash": prev_hash,

@@ -169,9 +169,9 @@ class EventRepository(Repository):
             query = query.where(table._meta.get_column_by_name(name).is_in(list(values)))
         # The days say which parts of the table need not be looked at.
         if wanted.since is not None:
-            query = query.where(table.id >= id_at(wanted.since)).where(table.day >= day_of(wanted.since))
+            query = query.where(table.id >= id_at(wanted.since)).where(table.day >= _day(wanted.since))
         if wanted.until is not None:
-            query = query.where(table.id < id_at(wanted.until)).where(table.day <= day_of(wanted.until))
+            query = query.where(table.id < id_at(wanted.until)).where(table.day <= _day(wanted.until))
         if wanted.text is not None:
             escaped = wanted.text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
             parts = " OR ".join(f"LOWER({name}) LIKE LOWER({{}}) ESCAPE '\\'" for name in _SEARCHED)
@@ -238,12 +238,15 @@ class EventUpkeep(SystemRepository):
         return len(ids)
 
 
-def day_of(occurred_at: int) -> int:
+def day_of(day: date) -> int:
     """
-    The day, such as 20260131, of a time in microseconds since 1970.
+    A day as a number that sorts, such as 20260131.
     """
-    day = date(1970, 1, 1) + timedelta(microseconds=occurred_at)
     return day.year * 10_000 + day.month * 100 + day.day
+
+
+def _day(occurred_at: int) -> int:
+    return day_of(date(1970, 1, 1) + timedelta(microseconds=occurred_at))
 
 
 def _by_id(row: Sequence[Any]) -> int:

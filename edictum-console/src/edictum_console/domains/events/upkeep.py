@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from datetime import UTC, date, timedelta
 
 from edictum_console.db.scope import Scopes
-from edictum_console.domains.events.repository import EventUpkeep
+from edictum_console.domains.events.repository import EventUpkeep, day_of
 
 USUAL_DAYS = 90
 
@@ -48,13 +48,6 @@ async def remove_over(scopes: Scopes) -> int:
         while found := await upkeep.remove(tenant_id, usual, None, list(said), _CHUNK):
             removed += found
     return removed
-
-
-def day_of(day: date) -> int:
-    """
-    A day as a number that sorts, such as 20260131.
-    """
-    return day.year * 10_000 + day.month * 100 + day.day
 
 
 def _month(day: date, ahead: int) -> int:

@@ -5,6 +5,7 @@ Reading and changing a tenant's settings.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import attrs
@@ -29,8 +30,7 @@ class SettingsService:
         """
         Return them; what was never decided is as usual.
         """
-        row = await self._rows.find(self._scope.tenant_id)
-        return TenantSettings(row["name"], **json.loads(row["settings"]))
+        return _settings(await self._rows.find(self._scope.tenant_id))
 
     async def change(self, change: SettingsChange, caller: Caller) -> TenantSettings:
         """
@@ -39,9 +39,19 @@ class SettingsService:
         named: dict[str, Any] = {name: value for name, value in attrs.asdict(change).items() if value is not None}
         async with self._scope.transaction():
             await self._scope.database.lock(f"settings:{self._scope.tenant_id}")
-            changed = attrs.evolve(await self.read(), **named)
+            row = await self._rows.find(self._scope.tenant_id)
+            changed = attrs.evolve(_settings(row), **named)
             if named:
-                kept = attrs.asdict(changed)
-                await self._rows.change(self._scope.tenant_id, kept.pop("name"), json.dumps(kept))
-                await AuditService(self._scope).record(caller, "settings.change", changed.name, named)
+                decided = attrs.asdict(changed)
+                name = decided.pop("name")
+                # Beside what is decided here, a tenant may be marked with words.
+                kept = json.dumps({**json.loads(row["settings"]), **decided})
+                await self._rows.change(self._scope.tenant_id, name, kept)
+                await AuditService(self._scope).record(caller, "settings.change", name, named)
         return changed
+
+
+def _settings(row: Mapping[str, Any]) -> TenantSettings:
+    decided = json.loads(row["settings"])
+    names = {field.name for field in attrs.fields(TenantSettings)}
+    return TenantSettings(row["name"], **{name: value for name, value in decided.items() if name in names})

@@ -101,7 +101,7 @@ class SetupService:
         """
         tenants = TenantRepository(self._database)
         async with self._resources.scopes.of(tenant_id).transaction():
-            await self._database.lock("setup")
+            await self._database.lock(f"settings:{tenant_id}")
             settings = (await tenants.settings())[tenant_id]
             await tenants.change(tenant_id, {**settings, name: True})
 
