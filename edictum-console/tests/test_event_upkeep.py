@@ -243,7 +243,7 @@ def test_events_are_never_missing_while_they_move(request: pytest.FixtureRequest
         made = asyncio.Event()
 
         async def read(lane: int) -> set[int]:
-            found = set()
+            found: set[int] = set()
             while not made.is_set():
                 # Always another statement, so that its plan is made while the events move.
                 rows = await EventRepository(scope).page(Filter({}), None, 100 + len(found) * 10 + lane)
