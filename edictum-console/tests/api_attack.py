@@ -45,7 +45,7 @@ def main() -> int:
     Attack, and return how it went: 0 if nothing was found.
     """
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--seconds", type=int, default=240, help="how long it takes (default: %(default)s)")
+    parser.add_argument("--seconds", type=int, default=60, help="how long it takes (default: %(default)s)")
     parser.add_argument("--seed", type=int, help="repeats a run")
     arguments = parser.parse_args()
     variables = {"EDICTUM_ADMIN_EMAIL": EMAIL, "EDICTUM_ADMIN_PASSWORD": PASSWORD, **SECRETS}

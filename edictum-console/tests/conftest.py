@@ -24,6 +24,30 @@ from servers import Postgres, Redis
 
 T = TypeVar("T")
 
+# Tests of the databases and stores themselves.
+_ABOUT_STORES = ("test_database", "test_state")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--embedded",
+        action="store_true",
+        help="leave out the second run of tests, on Postgres and Redis, but for those of the stores themselves",
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("embedded"):
+        left_out = [item for item in items if _is_second_run(item)]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
+def _is_second_run(item: pytest.Item) -> bool:
+    parameters = getattr(item, "callspec", None)
+    values = [] if parameters is None else list(parameters.params.values())
+    return item.path.stem not in _ABOUT_STORES and ("replicated" in values or "postgres" in values)
+
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
