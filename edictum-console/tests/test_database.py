@@ -4,6 +4,7 @@ import asyncio
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable
+from contextvars import Context
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -249,6 +250,43 @@ def test_postgres_that_goes_away_is_unavailable_and_comes_back(postgres: Any, tm
         finally:
             await asyncio.to_thread(postgres.start)
         assert await names(database) == ["acme"]
+        await database.close()
+
+    asyncio.run(check())
+
+
+def test_transaction_whose_connection_is_lost_ends_with_what_went_wrong(postgres: Any) -> None:
+    from edictum_console.db.migrations import migrate
+    from edictum_console.db.postgres import PostgresDatabase
+
+    async def lose(database: Database) -> None:
+        (row,) = await database.fetch("SELECT pg_backend_pid() AS pid")
+        # In a task without the transaction, on another connection.
+        other = asyncio.create_task(database.fetch("SELECT pg_terminate_backend({})", row["pid"]), context=Context())
+        await other
+        await asyncio.sleep(0.2)  # the pool takes the connection back
+
+    async def query(database: Database) -> None:
+        async with database.transaction():
+            await add_tenant(database)
+            await lose(database)
+            await names(database)
+
+    async def refuse(database: Database) -> None:
+        async with database.transaction():
+            await add_tenant(database)
+            await lose(database)
+            raise ZeroDivisionError
+
+    async def check() -> None:
+        database = PostgresDatabase(postgres.new_database())
+        await database.open()
+        await migrate(database)
+        with pytest.raises(UnavailableError):
+            await query(database)
+        with pytest.raises(ZeroDivisionError):
+            await refuse(database)
+        assert await names(database) == []
         await database.close()
 
     asyncio.run(check())

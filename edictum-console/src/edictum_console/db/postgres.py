@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import datetime
 from typing import Any, cast
 from uuid import UUID
@@ -107,8 +107,9 @@ class PostgresDatabase(Database):
             try:
                 yield transaction
             except BaseException:
-                if not connection.is_closed():
-                    with _reaching():
+                # The connection may be lost, and the pool may have taken it back: then the transaction went with it.
+                with suppress(OSError, asyncpg.InterfaceError, asyncpg.PostgresError):
+                    if not connection.is_closed():
                         await to_the_end(started.rollback())
                 raise
             with _reaching():
