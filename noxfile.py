@@ -104,7 +104,11 @@ ADAPTERS = sorted(name for name, folder in DISTRIBUTIONS.items() if folder.paren
 OTHERS = sorted(DISTRIBUTIONS.keys() - ADAPTERS)
 MEASURED = [name for name in ADAPTERS if (ROOT / "bench" / f"adapter_{name.removeprefix('edictum-')}.py").is_file()]
 
-# Frameworks are heavy, so the usual run has the oldest ones on the oldest Python only; -s adapters has all of them.
+# The usual run leaves out what takes long and seldom tells more: the oldest frameworks on newer Pythons, the console on
+# the Python in between, and requests that are generated.  -s tests, -s adapters and -s api run them.
+TEST_RUNS = [
+    f"tests-{python}({name})" for python in PYTHONS for name in OTHERS if name != CONSOLE.name or python != PYTHONS[1]
+]
 ADAPTER_RUNS = [
     f"adapters-{python}({name}, {edge})"
     for python in PYTHONS
@@ -112,8 +116,8 @@ ADAPTER_RUNS = [
     for name in ADAPTERS
     if edge == "latest" or python == PYTHONS[0]
 ]
-BEFORE, AFTER = ["lint", "bare", "tests"], ["otel", "conformance", "interop", "api", "demo", "hooks"]
-nox.options.sessions = [*BEFORE, *ADAPTER_RUNS, *AFTER]
+OTHER_RUNS = ["otel", "conformance", "interop", "demo", "hooks"]
+nox.options.sessions = ["lint", "bare", *TEST_RUNS, *ADAPTER_RUNS, *OTHER_RUNS]
 
 
 @nox.session
