@@ -292,6 +292,30 @@ def test_transaction_whose_connection_is_lost_ends_with_what_went_wrong(postgres
     asyncio.run(check())
 
 
+def test_transaction_is_committed_although_its_connection_cannot_be_used_again(
+    postgres: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from asyncpg import Connection, InternalClientError
+    from edictum_console.db.migrations import migrate
+    from edictum_console.db.postgres import PostgresDatabase
+
+    async def cut_off(*args: Any, **options: Any) -> None:
+        raise InternalClientError("cannot switch to state 15; another operation (2) is in progress")
+
+    async def check() -> None:
+        database = PostgresDatabase(postgres.new_database())
+        await database.open()
+        await migrate(database)
+        with monkeypatch.context() as broken:
+            async with database.transaction():
+                await add_tenant(database)
+                broken.setattr(Connection, "reset", cut_off)
+        assert await names(database) == ["acme"]
+        await database.close()
+
+    asyncio.run(check())
+
+
 def test_postgres_that_is_not_there_says_which_variable(tmp_path: Path) -> None:
     from edictum_console.db.postgres import PostgresDatabase
     from servers import free_port

@@ -24,6 +24,15 @@ from edictum_console.db.database import Database, OpenTransaction, to_the_end
 from edictum_console.errors import StartError, UnavailableError
 
 _PARTITION_END = re.compile(r"TO \('?(\d+)'?\)")
+# What the driver raises when the server cannot be reached, or was cut off.
+_LOST = (
+    OSError,  # also TimeoutError
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # what a connection raises that was cut off between two messages
+    asyncpg.OperatorInterventionError,  # it is being shut down
+    asyncpg.InsufficientResourcesError,
+)
 _POOL = {"min_size": 1, "max_size": 10, "timeout": 10, "command_timeout": 30}
 
 
@@ -108,14 +117,16 @@ class PostgresDatabase(Database):
                 yield transaction
             except BaseException:
                 # The connection may be lost, and the pool may have taken it back: then the transaction went with it.
-                with suppress(OSError, asyncpg.InterfaceError, asyncpg.PostgresError):
+                with suppress(*_LOST):
                     if not connection.is_closed():
                         await to_the_end(started.rollback())
                 raise
             with _reaching():
                 await to_the_end(started.commit())
         finally:
-            await pool.release(connection)
+            # What was committed stays so; the pool drops a connection that it cannot make ready for somebody else.
+            with suppress(*_LOST):
+                await pool.release(connection)
         await transaction.tell_committed()
 
     async def now(self) -> datetime:
@@ -253,14 +264,7 @@ def _reaching() -> Iterator[None]:
     """
     try:
         yield
-    except (
-        OSError,  # also TimeoutError
-        asyncpg.PostgresConnectionError,
-        asyncpg.InterfaceError,
-        asyncpg.InternalClientError,  # what a connection raises that was cut off between two messages
-        asyncpg.OperatorInterventionError,  # it is being shut down
-        asyncpg.InsufficientResourcesError,
-    ) as error:
+    except _LOST as error:
         if isinstance(error, ValueError):
             raise  # a value that the driver cannot send: our mistake, which trying again does not mend
         raise UnavailableError("the database cannot be reached at the moment", "database_unavailable") from error
