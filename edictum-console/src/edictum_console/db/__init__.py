@@ -1,0 +1,3 @@
+"""
+Databases: the two that are supported, the tables, and the only way to query them.
+"""

@@ -1,0 +1,3 @@
+"""
+People: signing in, and who may do what.
+"""

@@ -1,0 +1,3 @@
+"""
+Agents that were seen: what operators say about them, what they report, and whether they run what they should.
+"""

@@ -1,0 +1,3 @@
+"""
+Asking people before a tool is called.
+"""

@@ -1,0 +1,3 @@
+"""
+What administrators did, in a chain that shows when a row was changed or removed.
+"""

@@ -1,0 +1,3 @@
+"""
+Compositions: rulesets that are put together from the library.
+"""

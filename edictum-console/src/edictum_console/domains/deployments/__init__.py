@@ -1,0 +1,3 @@
+"""
+Which version of a ruleset runs where.
+"""

@@ -1,0 +1,3 @@
+"""
+Places where agents run.
+"""

@@ -1,0 +1,3 @@
+"""
+API keys of agents and scripts.
+"""

@@ -1,0 +1,3 @@
+"""
+The library: rules that rulesets are put together from, each with its versions.
+"""

@@ -1,0 +1,3 @@
+"""
+How the console itself is doing, for those who run it.
+"""

@@ -1,0 +1,3 @@
+"""
+Replacing the key that rulesets are signed with, without leaving agents behind that know the old one only.
+"""

@@ -1,0 +1,3 @@
+"""
+Rulesets and their versions: bytes that were checked once and never change.
+"""

@@ -1,0 +1,3 @@
+"""
+What agents count and remember between calls and processes.
+"""

@@ -1,0 +1,3 @@
+"""
+Keys that sign rulesets, so that agents can tell what the console gave out.
+"""

@@ -1,0 +1,3 @@
+"""
+Figures for the home page and about rules.
+"""

@@ -1,0 +1,3 @@
+"""
+Streams: what agents are told without asking.
+"""

@@ -1,0 +1,220 @@
+"""
+All streams of this process: taking them in, waking them, keeping them alive, and ending them in order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import math
+import random
+import time
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from uuid import UUID
+
+import attrs
+from litestar.types import ASGIApp, Receive, Scope, Send
+
+from edictum_console.domains.agents.service import AgentService
+from edictum_console.domains.stream.frames import frame, heartbeat
+from edictum_console.domains.stream.tenant import TenantStreams
+from edictum_console.domains.stream.view import AgentStream
+from edictum_console.errors import RateLimitedError, UnavailableError
+from edictum_console.resources import Resources
+from edictum_console.state.ports import Limit, Signal
+
+logger = logging.getLogger(__name__)
+
+CONNECTS = Limit("stream-connects", 30, timedelta(minutes=1))
+
+_PARTS = 15  # in which heartbeats are sent, so that not all streams are served at once
+_RECONNECT_MILLISECONDS = 2000
+
+
+@attrs.frozen
+class Rhythm:
+    """
+    How often things are done without being asked for, in seconds.
+
+    Attributes:
+        heartbeat: Between two heartbeats of a stream.
+        look: Between two looks at the feed, where no hint comes.
+        reconcile: Between two comparisons of all that should run with what was sent.
+        seen: Between two notes that connected agents are still there.
+    """
+
+    heartbeat: float = 15.0
+    look: float = 2.0
+    reconcile: float = 15.0
+    seen: float = 60.0
+
+
+class Hub:
+    """
+    The streams of this process.
+    """
+
+    def __init__(self, resources: Resources, rhythm: Rhythm) -> None:
+        self._resources = resources
+        self._rhythm = rhythm
+        self._tenants: dict[UUID, TenantStreams] = {}
+        self._dirty: set[UUID] = set()
+        self._woken = asyncio.Event()
+        self._draining: asyncio.Task[None] | None = None
+
+    @property
+    def count(self) -> int:
+        """
+        How many streams there are.
+        """
+        return sum(tenant.count for tenant in self._tenants.values())
+
+    async def admit(self, tenant_id: UUID, stream: AgentStream) -> ASGIApp:
+        """
+        Return what answers a request by a stream.
+
+        Raises:
+            UnavailableError: The process is about to end.
+            RateLimitedError: The agent connects too often.
+        """
+        if self._draining is not None:
+            raise UnavailableError("this replica is about to stop; connect again", "draining")
+        subject = f"{tenant_id}:{stream.env}:{stream.agent_id}"
+        wait = await self._resources.stores.limits.take(CONNECTS, subject)
+        if wait:
+            raise RateLimitedError("this agent connects too often", wait)
+
+        async def serve(scope: Scope, receive: Receive, send: Send) -> None:
+            await self._serve(tenant_id, stream, scope, receive, send)
+
+        return serve
+
+    def heed(self, signal: Signal) -> None:
+        """
+        Look at what changed; a listener of the bus.
+        """
+        if signal.kind == "missed":
+            self._dirty |= self._tenants.keys()
+        elif signal.kind == "wake" and signal.id in self._tenants:
+            self._dirty.add(signal.id)
+        if self._dirty:
+            self._woken.set()
+
+    def drain(self, seconds: float) -> None:
+        """
+        Take nobody in any more, and end all streams, one after the other within some time.
+        """
+        if self._draining is None:
+            self._draining = asyncio.get_running_loop().create_task(self._drain(seconds))
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """
+        Follow what happens meanwhile.
+        """
+        stop = self._resources.stores.bus.listen(self.heed)
+        work = (self._follow(), self._beat(), self._keep_presence(), self._note_seen())
+        tasks = [asyncio.get_running_loop().create_task(part) for part in work]
+        try:
+            yield
+        finally:
+            stop()
+            for task in [*tasks, *filter(None, [self._draining])]:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            for stream in self._streams():
+                stream.connection.cut()
+
+    async def _serve(self, tenant_id: UUID, stream: AgentStream, scope: Scope, receive: Receive, send: Send) -> None:
+        if tenant_id not in self._tenants:
+            scope_of_tenant = self._resources.scopes.of(tenant_id)
+            self._tenants[tenant_id] = TenantStreams(scope_of_tenant, self._resources, self._rhythm.reconcile)
+        tenant, presence = self._tenants[tenant_id], self._resources.stores.presence
+        try:
+            await tenant.join(stream)
+            if self._draining is not None:
+                stream.connection.end(_goodbye())
+            with contextlib.suppress(UnavailableError):
+                await presence.keep(tenant_id, [stream.present])
+            await stream.connection.serve(scope, receive, send)
+        finally:
+            tenant.leave(stream)
+            with contextlib.suppress(UnavailableError):
+                await presence.leave(tenant_id, [stream.present])
+
+    async def _follow(self) -> None:
+        """
+        Look at the feeds of tenants for which there is a hint, and from time to time at all.
+        """
+        loop, next_look = asyncio.get_running_loop(), 0.0
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(next_look):
+                    await self._woken.wait()
+            self._woken.clear()
+            due, self._dirty = self._dirty, set()
+            if loop.time() >= next_look:
+                due, next_look = set(self._tenants), loop.time() + self._rhythm.look
+            for tenant_id in due:
+                await _attempt("looking at the feed", self._tenants[tenant_id].catch_up())
+
+    async def _beat(self) -> None:
+        while True:
+            streams = self._streams()
+            size = max(1, math.ceil(len(streams) / _PARTS))
+            for start in range(0, max(1, len(streams)), size):
+                beat = heartbeat(int(time.time()))
+                for stream in streams[start : start + size]:
+                    stream.connection.beat(beat)
+                await asyncio.sleep(self._rhythm.heartbeat * size / max(1, len(streams), size))
+
+    async def _keep_presence(self) -> None:
+        while True:
+            for tenant_id, tenant in list(self._tenants.items()):
+                present = [stream.present for stream in tenant.all()]
+                await _attempt("saying who is present", self._resources.stores.presence.keep(tenant_id, present))
+            await asyncio.sleep(self._rhythm.heartbeat)
+
+    async def _note_seen(self) -> None:
+        while True:
+            await asyncio.sleep(self._rhythm.seen)
+            for tenant_id, tenant in list(self._tenants.items()):
+                agents = AgentService(self._resources.scopes.of(tenant_id))
+                present: dict[str, set[str]] = {}
+                for env, agent_id in tenant.agents():
+                    present.setdefault(env, set()).add(agent_id)
+                for env, ids in present.items():
+                    await _attempt("noting who was seen", agents.seen(env, ids))
+
+    async def _drain(self, seconds: float) -> None:
+        """
+        End all streams in any order, so that clients spread over the other replicas.
+        """
+        streams = self._streams()
+        random.shuffle(streams)
+        for stream in streams:
+            stream.connection.end(_goodbye())
+            await asyncio.sleep(seconds / len(streams))
+
+    def _streams(self) -> list[AgentStream]:
+        return [stream for tenant in self._tenants.values() for stream in tenant.all()]
+
+
+def _goodbye() -> bytes:
+    # Without a number: nothing is to be seen as read by this.
+    return frame("drain", {"reconnect_in_ms": random.randrange(_RECONNECT_MILLISECONDS)}, None)
+
+
+async def _attempt(what: str, work: Awaitable[object]) -> None:
+    """
+    Do something that is done again soon, whether it fails or not.
+    """
+    try:
+        await work
+    except UnavailableError as error:
+        logger.warning("%s failed: %s", what, error.detail)
+    except Exception:
+        logger.exception("%s failed", what)

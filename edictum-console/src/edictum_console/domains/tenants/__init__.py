@@ -1,0 +1,3 @@
+"""
+Who shares the console, and how the first of them comes in.
+"""

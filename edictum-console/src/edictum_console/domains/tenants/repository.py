@@ -1,0 +1,40 @@
+"""
+Queries of tenants.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+from edictum_console.db.scope import SystemRepository
+from edictum_console.db.tables import Tenants
+
+
+class TenantRepository(SystemRepository):
+    """
+    All tenants.
+    """
+
+    async def add(self, tenant_id: UUID, name: str) -> None:
+        """
+        Add one.
+        """
+        table = self._table(Tenants)
+        await table.insert(table(id=tenant_id, name=name))
+
+    async def settings(self) -> dict[UUID, dict[str, Any]]:
+        """
+        What each is marked with, and what was decided for it.
+        """
+        table = self._table(Tenants)
+        return {row["id"]: json.loads(row["settings"]) for row in await table.select(table.id, table.settings)}
+
+    async def change(self, tenant_id: UUID, settings: Mapping[str, Any]) -> None:
+        """
+        Replace the settings of one.
+        """
+        table = self._table(Tenants)
+        await table.update({"settings": json.dumps(settings)}).where(table.id == tenant_id)

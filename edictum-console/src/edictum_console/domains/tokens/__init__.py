@@ -1,0 +1,3 @@
+"""
+Tokens with which people's scripts use the console.
+"""

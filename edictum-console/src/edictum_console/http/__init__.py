@@ -1,0 +1,3 @@
+"""
+Bodies, errors and headers: what all routes have in common.
+"""

@@ -1,0 +1,72 @@
+"""
+What every request may use: made once by :func:`edictum_console.app.create_app`, handed to services.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import attrs
+
+from edictum_console.db.scope import Scopes
+from edictum_console.metrics import Metrics
+from edictum_console.security.actor import Actor, Anonymous
+from edictum_console.security.api_keys import KeyVerifier
+from edictum_console.security.logins import LoginKeeper
+from edictum_console.security.passwords import Hasher
+from edictum_console.security.sealing import Sealer
+from edictum_console.settings import Settings
+from edictum_console.state.ports import Bus, Logins, Presence, RateLimits, SessionValues
+
+
+@attrs.frozen
+class Stores:
+    """
+    The implementations of the ports that the settings ask for; ``ping`` raises where they cannot be reached.
+    """
+
+    values: SessionValues
+    logins: Logins
+    limits: RateLimits
+    bus: Bus
+    presence: Presence
+    ping: Callable[[], Awaitable[None]]
+
+
+@attrs.frozen
+class Resources:
+    """
+    Everything that is shared.
+    """
+
+    settings: Settings
+    scopes: Scopes
+    stores: Stores
+    hasher: Hasher
+    verifier: KeyVerifier
+    logins: LoginKeeper
+    sealer: Sealer
+    metrics: Metrics = attrs.field(factory=Metrics)
+
+
+@attrs.frozen
+class Caller:
+    """
+    Who makes a request, for records of what was done.
+
+    Attributes:
+        actor: Who.
+        address: From where.
+        request_id: In which request.
+    """
+
+    actor: Actor
+    address: str
+    request_id: str
+
+    @property
+    def name(self) -> str:
+        """
+        How the caller is called in records.
+        """
+        return "nobody" if isinstance(self.actor, Anonymous) else self.actor.name

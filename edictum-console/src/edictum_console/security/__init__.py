@@ -1,0 +1,3 @@
+"""
+Credentials: who asks, and what may they do.
+"""

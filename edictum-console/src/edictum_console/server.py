@@ -1,0 +1,144 @@
+"""
+Serving the application by HTTP.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import signal
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any, cast
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from edictum_console.app import Prepare, create_app
+from edictum_console.domains.stream.connection import ABORT
+from edictum_console.domains.stream.hub import Hub
+from edictum_console.errors import StartError
+from edictum_console.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+_LAST_SECONDS = 2  # for readers to take what was said last
+
+
+class _Protocol(HttpToolsProtocol):
+    """
+    Lets a stream end its connection without waiting for a reader that does not read.
+    """
+
+    def on_message_begin(self) -> None:
+        """
+        Begin a request.
+        """
+        super().on_message_begin()
+        self.scope["extensions"] = {ABORT: {"abort": self.transport.abort}}
+
+
+class _Server(uvicorn.Server):
+    """
+    Ends on a signal without raising it once more afterwards, which would leave the database open.
+    """
+
+    def __init__(self, config: uvicorn.Config, hub: Hub, drain_seconds: float) -> None:
+        super().__init__(config)
+        self._hub = hub
+        self._drain_seconds = drain_seconds
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """
+        Begin to end: also streams, which would go on for ever.
+        """
+        self._hub.drain(self._drain_seconds)
+        super().handle_exit(sig, frame)
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """
+        Stop on SIGINT and SIGTERM meanwhile.
+        """
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self.handle_exit, number, None)
+        try:
+            yield
+        finally:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.remove_signal_handler(number)
+
+
+async def serve(settings: Settings, host: str, port: int, prepare: Prepare | None = None) -> None:
+    """
+    Serve until the process is told to stop, then let requests that are going on end.
+
+    Args:
+        settings: What the operator decides.
+        host: The address to listen on.
+        port: The port to listen on.
+        prepare: See :func:`edictum_console.app.create_app`.
+
+    Raises:
+        StartError: The console cannot start as things are.
+    """
+    app = create_app(settings, prepare=prepare)
+    config = uvicorn.Config(
+        cast(Any, app),  # Litestar and uvicorn each have types of their own for the same protocol
+        host=host,
+        port=port,
+        access_log=False,  # it would show query strings
+        lifespan="off",  # entered here, so that what goes wrong ends the command with its own words
+        log_config=None,
+        proxy_headers=False,  # the settings say which proxies are believed
+        server_header=False,
+        http=_Protocol,
+        timeout_graceful_shutdown=math.ceil(settings.drain_seconds) + _LAST_SECONDS,
+    )
+    with _listen(host, port) as listening, _start_errors_alone():
+        async with app.lifespan():
+            where = "Postgres" if settings.database_url else str(settings.data_dir)
+            address = f"http://{host}:{listening.getsockname()[1]}"
+            listening.listen(config.backlog)  # from here on, who connects is served
+            logger.info("the console listens on %s and keeps its data in %s", address, where)
+            await _Server(config, app.state.hub, settings.drain_seconds).serve(sockets=[listening])
+
+
+@contextmanager
+def _start_errors_alone() -> Iterator[None]:
+    """
+    Take the reason why nothing starts out of the groups that the framework wraps it into.
+    """
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        reason: BaseException = group
+        while isinstance(reason, BaseExceptionGroup) and len(reason.exceptions) == 1:
+            reason = reason.exceptions[0]
+        if isinstance(reason, StartError):
+            raise reason from None
+        raise
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """
+    Take the port before anything else is opened.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listening = socket.socket(family, kind, protocol)
+        try:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.bind(address)
+        except OSError:
+            listening.close()
+            raise
+    except OSError as error:
+        raise StartError(
+            f"cannot listen on {host}:{port}: {error.strerror}; choose another --host or --port"
+        ) from error
+    return listening

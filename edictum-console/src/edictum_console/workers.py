@@ -1,0 +1,104 @@
+"""
+What runs beside requests, from time to time.
+
+Every worker may run on all replicas at once: each step is a conditional change that one of them wins.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime, timedelta
+
+import attrs
+
+from edictum_console.db.leftovers import Leftovers
+from edictum_console.domains.approvals.service import expire_due
+from edictum_console.domains.events.upkeep import keep_partitions, remove_over
+from edictum_console.domains.rollups.service import fold_all, tidy
+from edictum_console.domains.signing.service import end_overlaps
+from edictum_console.resources import Resources
+
+logger = logging.getLogger(__name__)
+
+_LATE_INTERVALS = 5
+_PATIENCE_SECONDS = 5
+
+
+@attrs.define
+class Worker:
+    """
+    Something that is done again and again.
+
+    Attributes:
+        name: What it is called.
+        every: The pause between two times.
+        work: What is done.
+        succeeded_at: When it last succeeded; the start counts.
+        failures: How often it failed.
+    """
+
+    name: str
+    every: timedelta
+    work: Callable[[], Awaitable[object]]
+    succeeded_at: datetime = attrs.field(factory=lambda: datetime.now(UTC))
+    failures: int = 0
+
+    def late(self, now: datetime) -> bool:
+        """
+        Whether it has not succeeded for much longer than it should.
+        """
+        return now - self.succeeded_at > self.every * _LATE_INTERVALS
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """
+        Do it until the console stops; a failure is logged and tried again at the next time.
+        """
+        while not stopping.is_set():
+            try:
+                await self.work()
+                self.succeeded_at = datetime.now(UTC)
+            except Exception:
+                self.failures += 1
+                logger.exception("the worker %s failed", self.name)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stopping.wait(), self.every.total_seconds())
+
+
+def workers_of(resources: Resources) -> list[Worker]:
+    """
+    Make all workers.
+    """
+    stores, leftovers = resources.stores, Leftovers(resources.scopes.database)
+    return [
+        Worker(
+            "approval expiry", timedelta(seconds=10), lambda: expire_due(resources.scopes, stores.limits, stores.bus)
+        ),
+        Worker("signing overlaps", timedelta(minutes=1), lambda: end_overlaps(resources.scopes.database)),
+        Worker("leftovers", timedelta(hours=1), leftovers.remove),
+        Worker("event partitions", timedelta(hours=24), lambda: keep_partitions(resources.scopes)),
+        Worker("event retention", timedelta(hours=1), lambda: remove_over(resources.scopes)),
+        Worker("rollups", timedelta(seconds=10), lambda: fold_all(resources.scopes)),
+        Worker("older rollups", timedelta(hours=1), lambda: tidy(resources.scopes)),
+    ]
+
+
+@asynccontextmanager
+async def working(workers: Sequence[Worker]) -> AsyncIterator[None]:
+    """
+    Run workers meanwhile; at the end, what they are doing is finished first.
+    """
+    stopping = asyncio.Event()
+    tasks = {asyncio.create_task(worker.run(stopping), name=worker.name) for worker in workers}
+    try:
+        yield
+    finally:
+        stopping.set()
+        _, left = await asyncio.wait(tasks, timeout=_PATIENCE_SECONDS)
+        while left:
+            # Again and again, because drivers may lose a cancellation that comes just as a query ends.
+            for task in left:
+                task.cancel()
+            _, left = await asyncio.wait(left, timeout=1)

@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import re
+
+import httpx
+import pytest
+from consoles import Console, WithConsole
+from edictum_console.metrics import Metrics, Sample
+from edictum_console.security.actor import Role
+from listeners import listening
+from test_events import deliver, happened
+
+TOKEN = "t" * 32
+
+
+def read(text: str) -> dict[str, float]:
+    """
+    The lines of the text format, by their names with labels.
+    """
+    lines = [line for line in text.splitlines() if not line.startswith("#")]
+    return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
+
+
+def test_health_in_full_names_parts_and_workers(with_console: WithConsole) -> None:
+    async def check(console: Console) -> None:
+        viewer = await console.person(Role.VIEWER)
+        assert (await console.anonymous.get("/api/v1/health/details")).status_code == 401
+        shown = await viewer.must("GET", "/api/v1/health/details")
+        assert (shown["status"], shown["https"], shown["event_counts_waiting"]) == ("ok", False, 0)
+        assert [(part["name"], part["problem"]) for part in shown["parts"]] == [("database", None), ("state", None)]
+        names = {worker["name"] for worker in shown["workers"]}
+        assert names >= {"approval expiry", "event partitions", "event retention", "rollups"}
+        assert [worker for worker in shown["workers"] if worker["late"] or worker["failures"]] == []
+
+    with_console(check)
+
+
+def test_metrics_count_events_and_requests_by_route_and_name_nobody(with_console: WithConsole) -> None:
+    async def check(console: Console) -> None:
+        agent = await console.agent()
+        await deliver(agent, happened(), happened(1), happened(2, action="no!"))
+        await deliver(agent, happened())
+        await agent.get("/v1/sessions/some-secret-name")
+        answer = await console.anonymous.get("/metrics", headers={"Authorization": f"Bearer {TOKEN}"})
+        assert answer.headers["content-type"].startswith("text/plain")
+        found = read(answer.text)
+        assert found['edictum_events_total{outcome="accepted"}'] == 2
+        assert found['edictum_events_total{outcome="duplicate"}'] == 1
+        assert found['edictum_events_total{outcome="rejected"}'] == 1
+        assert found['edictum_requests_total{route="/v1/events",method="POST",status="200"}'] == 2
+        assert found['edictum_request_seconds_count{route="/v1/events"}'] == 2
+        assert found['edictum_worker_failures_total{worker="rollups"}'] == 0
+        assert found["edictum_database_seconds"] > 0
+        for name in ("some-secret-name", "bot", "example.com"):
+            assert name not in answer.text
+        for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "Basic " + TOKEN}):
+            assert (await console.anonymous.get("/metrics", headers=headers)).status_code == 401
+
+    with_console(check, metrics_token=TOKEN.encode())
+
+
+def test_streams_are_counted_in_health_and_metrics(with_console: WithConsole) -> None:
+    async def check(console: Console) -> None:
+        ana, agent = await console.sign_in(), await console.agent()
+
+        async def counted() -> tuple[int, float]:
+            shown = await ana.must("GET", "/api/v1/health/details")
+            return shown["streams"], read((await console.anonymous.get("/metrics")).text)["edictum_streams"]
+
+        assert await counted() == (0, 0)
+        async with listening(console, agent), listening(console, agent):
+            assert await counted() == (2, 2)
+        assert await counted() == (0, 0)
+
+    with_console(check)
+
+
+def test_metrics_without_a_token_are_for_the_same_machine(with_console: WithConsole) -> None:
+    async def check(console: Console) -> None:
+        async def status(peer: str, **headers: str) -> int:
+            transport = httpx.ASGITransport(console.app, client=(peer, 1))
+            async with httpx.AsyncClient(transport=transport, base_url="http://console.test") as client:
+                return (await client.get("/metrics", headers=headers)).status_code
+
+        assert [await status(peer) for peer in ("127.0.0.1", "::1", "192.0.2.1", "nobody")] == [200, 200, 401, 401]
+        assert await status("127.0.0.1", **{"X-Forwarded-For": "192.0.2.1"}) == 401
+
+    with_console(check)
+
+
+def test_text_of_metrics_is_what_prometheus_reads() -> None:
+    metrics = Metrics()
+    metrics.add("edictum_events_total", 2, outcome='a"b\\c\nd')
+    for seconds in (0.005, 0.02, 60):
+        metrics.took("edictum_request_seconds", seconds, route="/x")
+    text = metrics.text([Sample("edictum_database_seconds", 0.5)])
+    assert "# TYPE edictum_request_seconds histogram\n" in text
+    found = read(text)
+    assert found['edictum_events_total{outcome="a\\"b\\\\c\\nd"}'] == 2
+    assert found['edictum_request_seconds_bucket{route="/x",le="0.005"}'] == 1
+    assert found['edictum_request_seconds_bucket{route="/x",le="0.025"}'] == 2
+    assert found['edictum_request_seconds_bucket{route="/x",le="+Inf"}'] == 3
+    assert found['edictum_request_seconds_sum{route="/x"}'] == pytest.approx(60.025)
+    assert re.fullmatch(r"(?:[^\n]+\n)+", text)

@@ -1,0 +1,148 @@
+"""
+The command, as a process of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from consoles import EMAIL, PASSWORD
+from servers import free_port
+
+SECRETS = {"EDICTUM_SECRET_KEY": "s" * 32, "EDICTUM_SIGNING_KEY_SECRET": "ab" * 32}
+
+
+@contextmanager
+def serving(tmp_path: Path, *arguments: str, **variables: str) -> Iterator[tuple[str, str, subprocess.Popen[str]]]:
+    """
+    Run ``serve``, wait until it listens, and yield its address, what it wrote until then, and the process.
+    """
+    command = [sys.executable, "-m", "edictum_console", "serve", "--port", "0", *arguments]
+    environment = {"EDICTUM_DATA_DIR": str(tmp_path), "PATH": "/usr/bin", **variables}
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    try:
+        written = ""
+        for line in process.stderr:
+            written += line
+            found = re.search(r"listens on (http://\S+)", line)
+            if found:
+                yield found[1], written, process
+                return
+        pytest.fail(f"it does not listen: {written}")
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def call(address: str, path: str, body: Any = None, **headers: str) -> tuple[Any, str]:
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(address + path, data, {"Content-Type": "application/json", **headers})
+    with urllib.request.urlopen(request, timeout=20) as response:
+        return json.load(response), response.headers.get("Set-Cookie", "").split(";")[0]
+
+
+def test_serve_without_configuration_prints_the_set_up_link_and_keeps_its_data(tmp_path: Path) -> None:
+    with serving(tmp_path) as (address, written, process):
+        assert str(tmp_path) in written
+        token = written.partition("/setup#")[2].split()[0]
+        call(address, "/api/v1/setup", {"token": token, "email": EMAIL, "password": PASSWORD})
+        _, cookie = call(address, "/api/v1/auth/login", {"email": EMAIL, "password": PASSWORD})
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+    with serving(tmp_path) as (address, written, process):
+        assert "/setup#" not in written
+        me, _ = call(address, "/api/v1/auth/me", Cookie=cookie)
+        assert me["email"] == EMAIL
+        process.kill()
+        process.wait(20)
+    with serving(tmp_path) as (address, _, _):
+        assert call(address, "/api/v1/auth/me", Cookie=cookie)[0]["email"] == EMAIL
+
+
+@pytest.mark.security
+@pytest.mark.parametrize("kind", ["embedded", "replicated"])
+def test_log_at_its_loudest_shows_no_secret(request: pytest.FixtureRequest, tmp_path: Path, kind: str) -> None:
+    variables = {
+        **SECRETS,
+        "EDICTUM_LOG_LEVEL": "DEBUG",
+        "EDICTUM_ADMIN_EMAIL": EMAIL,
+        "EDICTUM_ADMIN_PASSWORD": PASSWORD,
+    }
+    if kind == "replicated":
+        variables["EDICTUM_DATABASE_URL"] = request.getfixturevalue("postgres").new_database()
+        variables["EDICTUM_REDIS_URL"] = request.getfixturevalue("redis_server").url
+    canary = "canary-in-a-body"
+    with serving(tmp_path, **variables) as (address, written, process):
+        me, cookie = call(address, "/api/v1/auth/login", {"email": EMAIL, "password": PASSWORD})
+        headers = {"Cookie": cookie, "X-CSRF-Token": me["csrf_token"]}
+        key = call(address, "/api/v1/keys", {"env": "production", "label": canary}, **headers)[0]["key"]
+        link = call(address, "/api/v1/users", {"email": "bo@example.com", "role": "viewer"}, **headers)[0]["reset_link"]
+        agent = {"Authorization": f"Bearer {key}"}
+        call(address, "/v1/sessions/ops", {"ops": [{"op": "put", "key": "k", "value": canary}]}, **agent)
+        call(address, "/v1/approvals", {"tool_name": "t", "message": canary, "tool_args": {"a": canary}}, **agent)
+        for path, body in [
+            ("/api/v1/auth/login", {"email": EMAIL, "password": canary}),
+            ("/v1/sessions/ops", [canary]),
+        ]:
+            with pytest.raises(urllib.error.HTTPError):
+                call(address, path, body, **agent)
+        process.send_signal(signal.SIGTERM)
+        assert process.stderr is not None
+        written += process.stderr.read()
+    secrets = [PASSWORD, canary, key, key[-32:], cookie.partition("=")[2], me["csrf_token"], link.partition("#")[2]]
+    assert [secret for secret in [*secrets, *SECRETS.values()] if secret in written] == []
+    assert "edictum_console" in written
+
+
+def refused(tmp_path: Path, *arguments: str, **variables: str) -> str:
+    """
+    Run ``serve``, which does not start, and return what it says.
+    """
+    done = subprocess.run(
+        [sys.executable, "-m", "edictum_console", "serve", "--port", "0", *arguments],
+        env={"EDICTUM_DATA_DIR": str(tmp_path), "PATH": "/usr/bin", **variables},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    return done.stderr
+
+
+def test_serve_on_the_data_of_another_console_is_refused(tmp_path: Path) -> None:
+    with serving(tmp_path):
+        assert "another console uses" in refused(tmp_path)
+
+
+def test_serve_that_cannot_start_says_what_to_do(tmp_path: Path) -> None:
+    assert "EDICTUM_LOG_LEVEL has an unknown value" in refused(tmp_path, EDICTUM_LOG_LEVEL="LOUD")
+    away = f"redis://127.0.0.1:{free_port()}/0"
+    assert "EDICTUM_REDIS_URL: Redis cannot be used" in refused(tmp_path, EDICTUM_REDIS_URL=away)
+    assert "run: edictum-console migrate" in refused(tmp_path / "new", EDICTUM_AUTO_MIGRATE="false")
+    assert "choose another --host or --port" in refused(tmp_path, "--host", "203.0.113.1")
+
+
+def test_second_console_on_postgres_without_redis_is_refused(postgres: Any, redis_server: Any, tmp_path: Path) -> None:
+    variables = {"EDICTUM_DATABASE_URL": postgres.new_database(), **SECRETS}
+    with serving(tmp_path, **variables):
+        assert "EDICTUM_REDIS_URL is needed" in refused(tmp_path, **variables)
+        assert "without EDICTUM_REDIS_URL" in refused(tmp_path, EDICTUM_REDIS_URL=redis_server.url, **variables)
+    shared = {"EDICTUM_REDIS_URL": redis_server.url, **variables}
+    with serving(tmp_path, **shared) as (_, written, _), serving(tmp_path, **shared) as (address, _, _):
+        token = written.partition("/setup#")[2].split()[0]  # of one replica, used at the other
+        call(address, "/api/v1/setup", {"token": token, "email": EMAIL, "password": PASSWORD})
+        assert "EDICTUM_REDIS_URL is needed" in refused(tmp_path, **variables)
