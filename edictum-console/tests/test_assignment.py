@@ -38,30 +38,30 @@ rules = st.builds(
 )
 
 
-def naive(subject: Subject, tried: Sequence[Rule]) -> Resolution:
+def naive(subject: Subject, tried: Sequence[Rule], rules_first: bool) -> Resolution:
     """
     The same in other words: all that match, then the first.
     """
     both = dict(subject.reported_tags)
     both.update(subject.operator_tags)
     found = []
-    if subject.explicit is not None:
-        found.append(Resolution(subject.explicit, Source.EXPLICIT))
-    if subject.requested is not None:
-        found.append(Resolution(subject.requested, Source.CLIENT))
     for rule in tried:
         known = subject.operator_tags if rule.trusted_tags_only else both
         if rule.enabled and fnmatchcase(subject.agent_id, rule.pattern) and rule.tag_match.items() <= known.items():
             found.append(Resolution(rule.bundle_name, Source.RULE, rule.id))
+    if subject.requested is not None:
+        found.insert(len(found) if rules_first else 0, Resolution(subject.requested, Source.CLIENT))
+    if subject.explicit is not None:
+        found.insert(0, Resolution(subject.explicit, Source.EXPLICIT))
     return (found or [Resolution(None, Source.NONE)])[0]
 
 
 @pytest.mark.property
-@given(subjects, st.lists(rules, max_size=6))
-def test_resolution_is_the_first_that_matches(subject: Subject, tried: list[Rule]) -> None:
-    resolution = resolve(subject, tried)
-    assert resolution == naive(subject, tried)
-    matching = [step for step in steps(subject, tried) if step.obstacle is None]
+@given(subjects, st.lists(rules, max_size=6), st.booleans())
+def test_resolution_is_the_first_that_matches(subject: Subject, tried: list[Rule], rules_first: bool) -> None:
+    resolution = resolve(subject, tried, rules_first)
+    assert resolution == naive(subject, tried, rules_first)
+    matching = [step for step in steps(subject, tried, rules_first) if step.obstacle is None]
     assert (matching[0].bundle_name if matching else None) == resolution.bundle_name
 
 

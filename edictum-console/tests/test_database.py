@@ -316,6 +316,33 @@ def test_transaction_is_committed_although_its_connection_cannot_be_used_again(
     asyncio.run(check())
 
 
+def test_claim_that_was_lost_with_its_connection_is_taken_again(postgres: Any) -> None:
+    from edictum_console.db.postgres import PostgresDatabase
+
+    async def check() -> None:
+        url = postgres.new_database()
+        first, second = PostgresDatabase(url), PostgresDatabase(url)
+        await first.open()
+        await second.open()
+        await first.claim(alone=True)
+        await first.fetch(
+            "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND pid <> pg_backend_pid() "
+            "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+        )
+        with pytest.raises(UnavailableError):
+            await first.keep_claim()
+        await first.keep_claim()
+        with pytest.raises(StartError, match="EDICTUM_REDIS_URL is needed"):
+            await second.claim(alone=True)
+        await first.close()
+        await second.claim(alone=True)
+        with pytest.raises(StartError, match="EDICTUM_REDIS_URL is needed"):
+            await first.keep_claim()
+        await second.close()
+
+    asyncio.run(check())
+
+
 def test_postgres_that_is_not_there_says_which_variable(tmp_path: Path) -> None:
     from edictum_console.db.postgres import PostgresDatabase
     from servers import free_port

@@ -38,6 +38,24 @@ def test_events_show_what_an_agent_runs(with_console: WithConsole) -> None:
     with_console(check)
 
 
+def test_agent_whose_newest_events_name_no_ruleset_is_ungoverned(with_console: WithConsole) -> None:
+    async def check(console: Console) -> None:
+        ana, agent = await console.sign_in(), await console.agent()
+        await deliver(agent, ran(None))
+        assert (await seen(ana))["state"] == "ungoverned"
+        await deliver(agent, ran(OLD, number=1))
+        assert (await seen(ana))["state"] == "unknown"  # nothing is deployed that it should run
+        await report(agent, policy_version=NEW)
+        await deliver(agent, ran(None, timedelta(minutes=5), number=2))
+        assert (await seen(ana))["state"] == "unknown"  # that was before
+        await deliver(agent, ran(None, number=3))
+        assert (await seen(ana))["state"] == "ungoverned"
+        await report(agent, policy_version=NEW)
+        assert (await seen(ana))["state"] == "unknown"
+
+    with_console(check)
+
+
 def test_events_that_come_late_do_not_undo_what_is_known(with_console: WithConsole) -> None:
     async def check(console: Console) -> None:
         ana, agent = await console.sign_in(), await console.agent()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -77,6 +78,14 @@ def test_events_are_kept_as_long_as_their_environment_says(with_database: WithDa
         )
         assert len(await left(other)) == 12
         assert await remove_over(scopes) == 0
+        tenants = database.table(Tenants)
+        decided = json.dumps({"event_retention_days": 7})
+        await tenants.update({"settings": decided}).where(tenants.id == scope.tenant_id)
+        assert await remove_over(scopes) == 2 * 2
+        assert "usual-6" in await left(scope)
+        assert "usual-89" not in await left(scope)
+        assert "long-364" in await left(scope)
+        assert len(await left(other)) == 12
 
     with_database(check)
 

@@ -11,7 +11,7 @@ from edictum_console.db.database import Database
 from edictum_console.db.leftovers import Leftovers
 from edictum_console.db.outbox import Outbox
 from edictum_console.db.scope import Scopes
-from edictum_console.db.tables import Feed, Tenants
+from edictum_console.db.tables import Approvals, Feed, Tenants
 from edictum_console.ids import new_id
 from edictum_console.state.database import DatabaseLogins, DatabaseSessionValues
 from edictum_console.state.operations import Increment, Put
@@ -40,7 +40,21 @@ def test_leftovers_are_removed_and_what_goes_on_stays(with_database: WithDatabas
                 await Outbox(scope).announce("deployment", {})
         feed = database.table(Feed)
         await feed.update({"created_at": datetime.now(UTC) - timedelta(hours=25)}).where(feed.seq == 1)
+        approvals = database.table(Approvals)
+        for days in (399, 401):
+            asked = datetime.now(UTC) - timedelta(days=days)
+            asking: dict[str, Any] = {
+                "env": "e",
+                "agent_id": "a",
+                "tool_name": "t",
+                "args_digest": "",
+                "message": "?",
+                "status": "denied",
+            }
+            asking |= {"timeout_seconds": 1, "timeout_action": "block", "key_id": new_id(), "tenant_id": tenant}
+            await approvals.insert(approvals(id=new_id(), created_at=asked, **asking))
         await Leftovers(database).remove()
+        assert await approvals.count() == 1
         counts = {}
         for table in ("session_values", "user_sessions", "idempotency_keys", "feed", "users"):
             (row,) = await database.fetch(f"SELECT count(*) AS n FROM {table}")

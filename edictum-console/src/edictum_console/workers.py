@@ -73,6 +73,7 @@ def workers_of(resources: Resources) -> list[Worker]:
     """
     stores, leftovers = resources.stores, Leftovers(resources.scopes.database)
     return [
+        Worker("claim", timedelta(seconds=30), resources.scopes.database.keep_claim),
         Worker(
             "approval expiry", timedelta(seconds=10), lambda: expire_due(resources.scopes, stores.limits, stores.bus)
         ),

@@ -126,6 +126,16 @@ class Database(ABC):
         """
 
     @abstractmethod
+    async def keep_claim(self) -> None:
+        """
+        Say it again, if what was said is lost.
+
+        Raises:
+            StartError: Meanwhile another one says otherwise.
+            UnavailableError: Nobody can be told at the moment.
+        """
+
+    @abstractmethod
     async def table_names(self) -> set[str]:
         """
         The tables that there are.

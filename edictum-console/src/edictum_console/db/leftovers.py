@@ -7,9 +7,10 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from edictum_console.db.scope import SystemRepository
-from edictum_console.db.tables import Feed, IdempotencyKeys, ScriptTokens, SessionValues, UserSessions
+from edictum_console.db.tables import Approvals, Feed, IdempotencyKeys, ScriptTokens, SessionValues, UserSessions
 
 FEED_LIFETIME = timedelta(hours=24)
+APPROVALS_KEPT = timedelta(days=400)
 
 
 class Leftovers(SystemRepository):
@@ -19,7 +20,7 @@ class Leftovers(SystemRepository):
 
     async def remove(self) -> None:
         """
-        Remove values, logins and kept answers that are over, and changes that every stream has seen.
+        Remove what is over: values, logins, tokens, kept answers, changes that every stream has seen, old approvals.
         """
         now = datetime.now(UTC)
         values, logins, replies = self._table(SessionValues), self._table(UserSessions), self._table(IdempotencyKeys)
@@ -28,5 +29,7 @@ class Leftovers(SystemRepository):
         await replies.delete().where(replies.expires_at <= now)
         tokens = self._table(ScriptTokens)
         await tokens.delete().where(tokens.expires_at <= now)
+        approvals = self._table(Approvals)
+        await approvals.delete().where(approvals.created_at <= now - APPROVALS_KEPT)
         feed = self._table(Feed)
         await feed.delete().where(feed.created_at <= now - FEED_LIFETIME)

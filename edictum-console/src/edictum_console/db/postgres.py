@@ -33,7 +33,8 @@ _LOST = (
     asyncpg.OperatorInterventionError,  # it is being shut down
     asyncpg.InsufficientResourcesError,
 )
-_POOL = {"min_size": 1, "max_size": 10, "timeout": 10, "command_timeout": 30}
+_SECONDS = 10
+_POOL = {"min_size": 1, "max_size": 10, "timeout": _SECONDS, "command_timeout": 30}
 
 
 class _Engine(PostgresEngine):
@@ -76,6 +77,8 @@ class PostgresDatabase(Database):
 
     def __init__(self, url: str) -> None:
         self._postgres = _Engine(config={"dsn": url})
+        self._url = url
+        self._alone = True
         self._claim: Any = None
         super().__init__(self._postgres)
 
@@ -99,7 +102,8 @@ class PostgresDatabase(Database):
         """
         if self._postgres.pool is not None:
             if self._claim is not None:
-                await self._postgres.pool.release(self._claim)
+                with suppress(*_LOST):
+                    await self._claim.close(timeout=_SECONDS)
                 self._claim = None
             await self._postgres.close_connection_pool()
 
@@ -148,16 +152,30 @@ class PostgresDatabase(Database):
         """
         Hold a lock, on a connection of its own: one that nobody shares, or one that all replicas share.
         """
-        function = "pg_try_advisory_lock" if alone else "pg_try_advisory_lock_shared"
+        self._alone = alone
+        await self.keep_claim()
+
+    async def keep_claim(self) -> None:
+        """
+        Take the lock again if it was lost with its connection.
+        """
+        if self._claim is not None and not self._claim.is_closed():
+            with _reaching():
+                await self._claim.fetchval("SELECT 1")  # notices that nobody answers any more
+            return
+        function = "pg_try_advisory_lock" if self._alone else "pg_try_advisory_lock_shared"
         with _reaching():
-            self._claim = await self._postgres.opened().acquire()
-            got = await self._claim.fetchval(f"SELECT {function}($1)", _lock_number("process"))
-        if not got:
-            raise StartError(
-                "EDICTUM_REDIS_URL is needed: another console uses this database, and without Redis there can be one"
-                if alone
-                else "a console without EDICTUM_REDIS_URL uses this database; stop it, or give it the same Redis"
-            )
+            connection = await asyncpg.connect(self._url, timeout=_SECONDS, command_timeout=_SECONDS)
+            got = await connection.fetchval(f"SELECT {function}($1)", _lock_number("process"))
+        if got:
+            self._claim = connection
+            return
+        await connection.close()
+        raise StartError(
+            "EDICTUM_REDIS_URL is needed: another console uses this database, and without Redis there can be one"
+            if self._alone
+            else "a console without EDICTUM_REDIS_URL uses this database; stop it, or give it the same Redis"
+        )
 
     async def insert_new(self, table: type[Table], columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[UUID]:
         """

@@ -159,6 +159,11 @@ class SqliteDatabase(Database):
         Nothing: whoever opened the file is alone.
         """
 
+    async def keep_claim(self) -> None:
+        """
+        Nothing: the file stays open.
+        """
+
     async def insert_new(self, table: type[Table], columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[UUID]:
         """
         Insert many rows at once, but for those that are there already.

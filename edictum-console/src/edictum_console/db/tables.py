@@ -398,6 +398,7 @@ class AgentRegistrations(TenantTable, tablename="agent_registrations"):
     address = Varchar(64, null=True, default=None)
     buffered_events = BigInt(default=0)
     dropped_events = BigInt(default=0)
+    ungoverned = Boolean(default=False)
     last_seen_at = Timestamptz(default=_EPOCH)
 
 

@@ -89,6 +89,16 @@ class LoginService:
             await UserRepository(scope).change(row["id"], {"last_login_at": datetime.now(UTC)})
         return _actor(row, "")
 
+    async def confirm(self, person: PersonActor, password: str) -> None:
+        """
+        Make sure that a person who is signed in knows their password.
+
+        Raises:
+            ForbiddenError: It is another one.
+            RateLimitedError: Too many were tried.
+        """
+        await self._row_of(person, password, "the password is wrong")
+
     def describe(self, person: PersonActor) -> Me:
         """
         Say who is signed in.
@@ -120,11 +130,8 @@ class LoginService:
             ForbiddenError: The old one is wrong.
             RateLimitedError: Too many were tried.
         """
+        row = await self._row_of(person, change.old_password, "the old password is wrong")
         scope = self._resources.scopes.of(person.tenant_id)
-        async with self._tried(_BY_EMAIL, _fingerprint(person.email)):
-            row = await UserRepository(scope).find(person.user_id)
-            if row is None or not await self._resources.hasher.matches(change.old_password, row["password_hash"]):
-                raise ForbiddenError("the old password is wrong", "wrong_credentials")
         await self._set_password(scope, row, change.new_password, caller, "password.change")
         await self._resources.logins.end_all(person.tenant_id, person.user_id, keep=person.token)
 
@@ -141,6 +148,13 @@ class LoginService:
         scope = self._resources.scopes.of(row["tenant_id"])
         await self._set_password(scope, row, reset.new_password, caller, "password.reset")
         await self._resources.logins.end_all(row["tenant_id"], row["id"])
+
+    async def _row_of(self, person: PersonActor, password: str, refusal: str) -> dict[str, Any]:
+        async with self._tried(_BY_EMAIL, _fingerprint(person.email)):
+            row = await UserRepository(self._resources.scopes.of(person.tenant_id)).find(person.user_id)
+            if row is None or not await self._resources.hasher.matches(password, row["password_hash"]):
+                raise ForbiddenError(refusal, "wrong_credentials")
+        return row
 
     async def _person_of(self, token: str) -> dict[str, Any]:
         try:

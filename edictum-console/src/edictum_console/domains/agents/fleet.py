@@ -5,7 +5,7 @@ The fleet: which agent runs what, which of them should, and why.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -26,6 +26,7 @@ from edictum_console.domains.agents.schemas import (
 from edictum_console.domains.assignment.resolution import Resolution, Rule, Step, Subject, resolve, steps
 from edictum_console.domains.assignment.service import AssignmentService
 from edictum_console.domains.deployments.service import DeploymentService, Running
+from edictum_console.domains.settings.service import SettingsService
 from edictum_console.errors import ConflictError, NotFoundError, UnavailableError
 from edictum_console.http.paging import cursor_id, cut
 from edictum_console.security.sealing import Sealer
@@ -38,17 +39,37 @@ FORGOTTEN_AFTER = timedelta(minutes=5)
 @attrs.frozen
 class Plan:
     """
-    What agents are to run: the rules, and what is deployed.
+    What agents are to run.
+
+    Attributes:
+        rules: The assignment rules of each environment.
+        running: What is deployed, by environment and name.
+        rules_first: Whether rules go before what agents ask for.
     """
 
     rules: Mapping[str, Sequence[Rule]]
     running: Mapping[tuple[str, str], Running]
+    rules_first: bool = False
+
+    @classmethod
+    async def read(cls, scope: TenantScope, sealer: Sealer) -> Plan:
+        """
+        Read the plan of a tenant.
+        """
+        rules, running = await AssignmentService(scope).rules(), await DeploymentService(scope, sealer).running()
+        return cls(rules, running, (await SettingsService(scope).read()).rules_override_client)
 
     def resolution(self, env: str, subject: Subject) -> Resolution:
         """
         Which ruleset an agent is to run.
         """
-        return resolve(subject, self.rules.get(env, ()))
+        return resolve(subject, self.rules.get(env, ()), self.rules_first)
+
+    def steps(self, env: str, subject: Subject) -> Iterator[Step]:
+        """
+        The places where an agent's ruleset may come from, in their order.
+        """
+        return steps(subject, self.rules.get(env, ()), self.rules_first)
 
     def deployed(self, env: str, name: str | None) -> Running | None:
         """
@@ -69,6 +90,8 @@ def state_of(row: Mapping[str, Any], running: Running | None, streams: int, now:
     """
     if not streams and now - row["last_seen_at"] > FORGOTTEN_AFTER:
         return FleetState.OFFLINE
+    if row["ungoverned"]:
+        return FleetState.UNGOVERNED
     if row["applied_revision"] is None or running is None:
         return FleetState.UNKNOWN
     if row["applied_revision"] == running.revision_hash:
@@ -87,8 +110,7 @@ class FleetService:
     def __init__(self, scope: TenantScope, sealer: Sealer, presence: Presence) -> None:
         self._scope = scope
         self._rows = AgentRepository(scope)
-        self._assignment = AssignmentService(scope)
-        self._deployments = DeploymentService(scope, sealer)
+        self._sealer = sealer
         self._presence = presence
 
     async def page(self, env: str | None, cursor: str | None, limit: int) -> Agents:
@@ -149,7 +171,7 @@ class FleetService:
         """
         Read what agents are to run.
         """
-        return Plan(await self._assignment.rules(), await self._deployments.running())
+        return await Plan.read(self._scope, self._sealer)
 
     async def explain(self, agent_id: str, env: str, tags: Mapping[str, str] | None) -> Explanation:
         """
@@ -166,7 +188,7 @@ class FleetService:
             subject = attrs.evolve(subject, reported_tags=tags)
         resolution = plan.resolution(env, subject)
         explained: list[ExplainedStep] = []
-        for step in steps(subject, plan.rules.get(env, ())):
+        for step in plan.steps(env, subject):
             wins = step.obstacle is None and not any(before.matches for before in explained)
             explained.append(_explained(step, wins))
         return Explanation(

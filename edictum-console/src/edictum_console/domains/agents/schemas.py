@@ -42,6 +42,7 @@ class FleetState(StrEnum):
     DRIFT = "drift"
     UNKNOWN = "unknown"
     OFFLINE = "offline"
+    UNGOVERNED = "ungoverned"
 
 
 @attrs.frozen
@@ -118,7 +119,7 @@ class Agent:
         applied_name: The ruleset that it says it runs.
         applied_revision: The SHA-256 of what it says it runs.
         applied_at: When it said so.
-        state: Whether it runs what it should.
+        state: Whether it runs what it should; ``ungoverned`` if its last events name no ruleset.
         last_error: Why it rejected what it was given.
         streams: How many streams it holds.
         buffered_events: How many events wait to be sent.

@@ -98,6 +98,8 @@ class AgentService:
         if said.policy_version is not None and said.policy_version != row["applied_revision"]:
             values |= {"applied_revision": said.policy_version, "applied_at": now, "state": None}
             values |= {"applied_name": said.requested or row["assigned_name"], "last_error": None}
+        if said.policy_version is not None:
+            values["ungoverned"] = False
         changed = {name: value for name, value in values.items() if row[name] != value}
         if changed or now - row["last_seen_at"] > _SEEN_EVERY:
             await self._rows.change(row["id"], {**changed, "last_seen_at": now})
@@ -133,11 +135,14 @@ class AgentService:
             row = rows.get(one.agent_id) or await self._known(env, one.agent_id)
             values: dict[str, Any] = {}
             other = one.policy_version is not None and one.policy_version != row["applied_revision"]
-            if other and (row["applied_at"] is None or one.at > row["applied_at"]):
+            newer = row["applied_at"] is None or one.at > row["applied_at"]
+            if other and newer:
                 values = {"applied_revision": one.policy_version, "applied_at": now, "state": None, "last_error": None}
+            if newer and row["ungoverned"] != (one.policy_version is None):
+                values["ungoverned"] = one.policy_version is None
             if values or now - row["last_seen_at"] > _SEEN_EVERY:
                 await self._rows.change(row["id"], {**values, "last_seen_at": now})
-            if values or not other:
+            if newer or not other:
                 believed.add(one.agent_id)
         return believed
 
@@ -169,7 +174,7 @@ class AgentService:
         given = {"client": report.client, "reported_tags": report.tags, "manifest": manifest}
         values |= {name: value for name, value in given.items() if value is not None}
         if report.policy_version is not None:
-            values |= {"applied_revision": report.policy_version, "applied_at": now}
+            values |= {"applied_revision": report.policy_version, "applied_at": now, "ungoverned": False}
             values["applied_name"] = report.bundle_name or row["applied_name"]
         await self._rows.change(row["id"], values)
         return {**row, **values}

@@ -2,7 +2,8 @@
 Deciding which ruleset an agent runs, without a database.
 
 In this order: the ruleset that an operator gave the agent; the one that the agent asks for; the first enabled rule of
-its environment, by rising priority, whose pattern and tags match; none.
+its environment, by rising priority, whose pattern and tags match; none.  A tenant may put rules before what agents ask
+for.
 """
 
 from __future__ import annotations
@@ -121,30 +122,36 @@ class Resolution:
     rule_id: UUID | None = None
 
 
-def steps(subject: Subject, rules: Sequence[Rule]) -> Iterator[Step]:
+def steps(subject: Subject, rules: Sequence[Rule], rules_first: bool = False) -> Iterator[Step]:
     """
     Go through all places where a ruleset may come from, in their order; the first without an obstacle counts.
 
     Args:
         subject: The agent.
         rules: Those of its environment, by rising priority.
+        rules_first: Whether they go before what the agent asks for.
     """
     explicit, requested = subject.explicit, subject.requested
+    asked = Step(Source.CLIENT, requested, None if requested else "the agent asks for none")
     yield Step(Source.EXPLICIT, explicit, None if explicit else "no operator gave the agent a ruleset")
-    yield Step(Source.CLIENT, requested, None if requested else "the agent asks for none")
+    if not rules_first:
+        yield asked
     for rule in rules:
         yield Step(Source.RULE, rule.bundle_name, rule.obstacle(subject), rule)
+    if rules_first:
+        yield asked
 
 
-def resolve(subject: Subject, rules: Sequence[Rule]) -> Resolution:
+def resolve(subject: Subject, rules: Sequence[Rule], rules_first: bool = False) -> Resolution:
     """
     Say which ruleset an agent runs.
 
     Args:
         subject: The agent.
         rules: Those of its environment, by rising priority.
+        rules_first: Whether they go before what the agent asks for.
     """
-    for step in steps(subject, rules):
+    for step in steps(subject, rules, rules_first):
         if step.obstacle is None:
             return Resolution(step.bundle_name, step.source, step.rule.id if step.rule else None)
     return Resolution(None, Source.NONE)

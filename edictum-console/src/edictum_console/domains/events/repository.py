@@ -204,13 +204,6 @@ class EventUpkeep(SystemRepository):
         query = table.select(table.tenant_id, table.name, table.event_retention_days)
         return list(await query.where(table.event_retention_days.is_not_null()))
 
-    async def tenants(self) -> list[UUID]:
-        """
-        All tenants.
-        """
-        table = self._table(tables.Tenants)
-        return [row["id"] for row in await table.select(table.id)]
-
     async def remove(self, tenant_id: UUID, before: int, only: str | None, but: Sequence[str], limit: int) -> int:
         """
         Remove some events of a tenant that happened before a day.

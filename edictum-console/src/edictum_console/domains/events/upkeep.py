@@ -5,13 +5,13 @@ What workers do to the decision log: make room for the months to come, and remov
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import UTC, date, timedelta
+from datetime import UTC, date, datetime, timedelta
 
-from edictum_console.db.scope import Scopes
+from edictum_console.db.scope import Scopes, TenantScope
 from edictum_console.domains.events.repository import EventUpkeep, day_of
+from edictum_console.domains.settings.service import settings_of_all
 
-USUAL_DAYS = 90
-
+_LONGEST_DAYS = 3650
 _MONTHS_AHEAD = 3
 _CHUNK = 5000
 
@@ -22,7 +22,14 @@ async def keep_partitions(scopes: Scopes) -> None:
     """
     upkeep = EventUpkeep(scopes.database)
     today = (await scopes.database.now()).astimezone(UTC).date()
-    longest = max([USUAL_DAYS, *(row["event_retention_days"] for row in await upkeep.retention())])
+    tenants = (await settings_of_all(scopes.database)).values()
+    longest = max(
+        [
+            *(tenant.event_retention_days for tenant in tenants),
+            *(row["event_retention_days"] for row in await upkeep.retention()),
+        ],
+        default=_LONGEST_DAYS,
+    )
     months = {_month(today, ahead) for ahead in range(_MONTHS_AHEAD + 1)}
     months |= {day // 100 for day in await upkeep.stray_days()}
     await upkeep.keep_partitions(_partitions(months), day_of(today - timedelta(days=longest)))
@@ -30,17 +37,17 @@ async def keep_partitions(scopes: Scopes) -> None:
 
 async def remove_over(scopes: Scopes) -> int:
     """
-    Remove events that were kept as long as their environment says, else ninety days.
+    Remove events that were kept as long as their environment says, else as long as their tenant does.
 
     Returns:
         How many were removed.
     """
     upkeep = EventUpkeep(scopes.database)
     today = (await scopes.database.now()).astimezone(UTC).date()
-    usual = day_of(today - timedelta(days=USUAL_DAYS))
     own = await upkeep.retention()
     removed = 0
-    for tenant_id in await upkeep.tenants():
+    for tenant_id, tenant in (await settings_of_all(scopes.database)).items():
+        usual = day_of(today - timedelta(days=tenant.event_retention_days))
         said = {row["name"]: row["event_retention_days"] for row in own if row["tenant_id"] == tenant_id}
         for env, days in said.items():
             while found := await upkeep.remove(tenant_id, day_of(today - timedelta(days=days)), env, (), _CHUNK):
@@ -48,6 +55,21 @@ async def remove_over(scopes: Scopes) -> int:
         while found := await upkeep.remove(tenant_id, usual, None, list(said), _CHUNK):
             removed += found
     return removed
+
+
+async def purge(scope: TenantScope, older_than_days: int) -> tuple[int, datetime]:
+    """
+    Remove all events of a tenant that happened longer ago, whatever is said about keeping them.
+
+    Returns:
+        How many were removed, and the beginning of the first day that stays.
+    """
+    upkeep = EventUpkeep(scope.database)
+    day = (await scope.database.now()).astimezone(UTC).date() - timedelta(days=older_than_days)
+    removed = 0
+    while found := await upkeep.remove(scope.tenant_id, day_of(day), None, (), _CHUNK):
+        removed += found
+    return removed, datetime(day.year, day.month, day.day, tzinfo=UTC)
 
 
 def _month(day: date, ahead: int) -> int:

@@ -5,19 +5,23 @@ Routes of settings.
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any
 
-from litestar import Controller, Response, get, patch
+from litestar import Controller, Request, Response, delete, get, patch
 from litestar.di import Provide
-from litestar.params import JSONBody
+from litestar.params import JSONBody, QueryParameter
 
 from edictum_console.db.scope import TenantScope
-from edictum_console.domains.settings.schemas import SettingsChange, TenantSettings
+from edictum_console.domains.accounts.service import LoginService
+from edictum_console.domains.audit.service import AuditService
+from edictum_console.domains.events.upkeep import purge
+from edictum_console.domains.settings.schemas import Confirmation, Purged, SettingsChange, TenantSettings
 from edictum_console.domains.settings.service import SettingsService
 from edictum_console.errors import NotFoundError
 from edictum_console.http.parameters import Injected
 from edictum_console.resources import Caller, Resources
 from edictum_console.security import guards
-from edictum_console.security.actor import Role
+from edictum_console.security.actor import PersonActor, Role
 
 _CONTACT_HOLDS = timedelta(days=180)
 
@@ -44,6 +48,30 @@ class SettingsController(Controller):
         Show what the tenant decided for itself.
         """
         return await service.read()
+
+    @delete(
+        "/purge-events",
+        guards=[guards.login, guards.person(Role.ADMIN)],
+        status_code=200,
+        summary="Remove old events",
+    )
+    async def purge(
+        self,
+        resources: Injected[Resources],
+        scope_of_caller: Injected[TenantScope],
+        request: Request[PersonActor, str, Any],
+        caller: Injected[Caller],
+        older_than_days: Annotated[int, QueryParameter(ge=1, le=3650, description="What is younger stays.")],
+        data: JSONBody[Confirmation],
+    ) -> Purged:
+        """
+        Remove all events that are older, in all environments, for ever; the password is asked for once more.
+        """
+        await LoginService(resources).confirm(request.user, data.password)
+        async with scope_of_caller.transaction():
+            # Before, so that nothing is removed without a word.
+            await AuditService(scope_of_caller).record(caller, "events.purge", "", {"older_than_days": older_than_days})
+        return Purged(*await purge(scope_of_caller, older_than_days))
 
     @patch(guards=[guards.person(Role.ADMIN)], summary="Change the tenant's settings")
     async def change(

@@ -13,7 +13,7 @@ from edictum_console.db.tables import Tenants
 
 class TenantSettingsRepository(SystemRepository):
     """
-    The row of one tenant, which has no tenant beside its id.
+    The rows of tenants, which have no tenant beside their id.
     """
 
     async def find(self, tenant_id: UUID) -> dict[str, Any]:
@@ -23,6 +23,13 @@ class TenantSettingsRepository(SystemRepository):
         table = self._table(Tenants)
         (row,) = await table.select(table.name, table.settings).where(table.id == tenant_id)
         return dict(row)
+
+    async def all(self) -> list[dict[str, Any]]:
+        """
+        The id, the name and the settings of all tenants.
+        """
+        table = self._table(Tenants)
+        return list(await table.select(table.id, table.name, table.settings))
 
     async def change(self, tenant_id: UUID, name: str, settings: str) -> None:
         """

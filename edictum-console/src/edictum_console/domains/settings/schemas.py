@@ -4,10 +4,15 @@ Bodies about a tenant's settings.
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated
 
 import attrs
 from msgspec import Meta
+
+from edictum_console.domains.accounts.schemas import Password
+
+Days = Annotated[int, Meta(ge=1, le=3650)]
 
 
 @attrs.frozen
@@ -19,10 +24,14 @@ class TenantSettings:
         name: What the tenant is called.
         timeout_may_allow: Whether a request for approval that nobody answered may let the call pass, where its rule
             says so; if not, it is denied, as it always is in a protected environment.
+        event_retention_days: How long events are kept, where their environment says nothing else.
+        rules_override_client: Whether an assignment rule that matches goes before the ruleset that an agent asks for.
     """
 
     name: str
     timeout_may_allow: bool = True
+    event_retention_days: int = 90
+    rules_override_client: bool = False
 
 
 @attrs.frozen
@@ -33,3 +42,24 @@ class SettingsChange:
 
     name: Annotated[str, Meta(min_length=1, max_length=255)] | None = None
     timeout_may_allow: bool | None = None
+    event_retention_days: Days | None = None
+    rules_override_client: bool | None = None
+
+
+@attrs.frozen
+class Confirmation:
+    """
+    The own password once more, for what cannot be undone.
+    """
+
+    password: Password
+
+
+@attrs.frozen
+class Purged:
+    """
+    How many events were removed; all that happened before the cutoff, which is the beginning of a day.
+    """
+
+    deleted_count: int
+    cutoff: datetime

@@ -7,9 +7,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from typing import Any
+from uuid import UUID
 
 import attrs
 
+from edictum_console.db.database import Database
+from edictum_console.db.outbox import Outbox
 from edictum_console.db.scope import TenantScope
 from edictum_console.domains.audit.service import AuditService
 from edictum_console.domains.settings.repository import TenantSettingsRepository
@@ -48,7 +51,15 @@ class SettingsService:
                 kept = json.dumps({**json.loads(row["settings"]), **decided})
                 await self._rows.change(self._scope.tenant_id, name, kept)
                 await AuditService(self._scope).record(caller, "settings.change", name, named)
+                await Outbox(self._scope).announce("settings_changed", {})
         return changed
+
+
+async def settings_of_all(database: Database) -> dict[UUID, TenantSettings]:
+    """
+    Return what each tenant decided.
+    """
+    return {row["id"]: _settings(row) for row in await TenantSettingsRepository(database).all()}
 
 
 def _settings(row: Mapping[str, Any]) -> TenantSettings:

@@ -24,7 +24,14 @@ _LONGEST_REPLAY = 1000  # rows of the feed; who missed more is told to look at e
 _RETRY_AFTER_SECONDS = 30
 
 # After which kinds of changes an agent may have to run something else, or may not be connected any more.
-_CHANGES = {"bundle_deployed", "assignment_changed", "key_created", "key_ended", "signing_key_rotated"}
+_CHANGES = {
+    "assignment_changed",
+    "bundle_deployed",
+    "key_created",
+    "key_ended",
+    "settings_changed",
+    "signing_key_rotated",
+}
 
 
 class TenantStreams:

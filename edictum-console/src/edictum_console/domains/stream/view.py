@@ -14,7 +14,6 @@ from edictum_console.domains.agents.fleet import Plan
 from edictum_console.domains.agents.service import AgentService
 from edictum_console.domains.approvals.wire import Dialect
 from edictum_console.domains.assignment.resolution import Resolution, Subject
-from edictum_console.domains.assignment.service import AssignmentService
 from edictum_console.domains.deployments.service import DeploymentService, Running
 from edictum_console.domains.keys.service import KeyService
 from edictum_console.domains.stream.connection import EventConnection
@@ -99,11 +98,13 @@ class View:
             seq: The number.
             before: How things were.
         """
-        plan = Plan(await AssignmentService(scope).rules(), await DeploymentService(scope, resources.sealer).running())
+        plan = await Plan.read(scope, resources.sealer)
         operated = await AgentService(scope).operated()
         keys = await KeyService(scope, resources.hasher, resources.stores.bus).alive()
-        same = before is not None and (before.plan.rules, before.operated) == (plan.rules, operated)
-        return cls(seq, plan, operated, keys, before.assignment if before is not None and same else object())
+        assignment: object = object()
+        if before is not None and (_assigning(before.plan), before.operated) == (_assigning(plan), operated):
+            assignment = before.assignment
+        return cls(seq, plan, operated, keys, assignment)
 
     def resolution(self, stream: AgentStream) -> Resolution:
         """
@@ -186,3 +187,7 @@ class View:
             data = {"type": "contract_update", **{name: getattr(current, name) for name in copied}}
             self._updates[place] = frame("contract_update", data, self.seq), current.deployment_seq
         return self._updates[place]
+
+
+def _assigning(plan: Plan) -> tuple[object, bool]:
+    return plan.rules, plan.rules_first

@@ -1,0 +1,3 @@
+ALTER TABLE agent_registrations ADD COLUMN ungoverned BOOLEAN NOT NULL DEFAULT FALSE;
+
+CREATE INDEX approvals_age ON approvals (created_at);
