@@ -21,7 +21,7 @@ AGENTS, REGISTRATIONS = "/api/v1/agents", "/api/v1/agent-registrations"
 
 
 def row(**values: Any) -> dict[str, Any]:
-    known = {"applied_revision": NEW, "state": None, "assigned_at": None, "last_seen_at": NOW}
+    known = {"applied_revision": NEW, "state": None, "assigned_at": None, "last_seen_at": NOW, "ungoverned": False}
     return {**known, **values}
 
 
@@ -35,6 +35,7 @@ def row(**values: Any) -> dict[str, Any]:
         ({"applied_revision": OLD}, True, 1, CONFIRMS_WITHIN, "drift"),
         ({"applied_revision": OLD, "assigned_at": NOW}, True, 1, timedelta(hours=1), "updating"),
         ({"applied_revision": OLD, "state": "rejected"}, True, 1, timedelta(0), "drift"),
+        ({"ungoverned": True}, True, 1, timedelta(hours=1), "ungoverned"),
         ({"last_seen_at": NOW - FORGOTTEN_AFTER}, True, 0, timedelta(hours=1), "current"),
         ({"last_seen_at": NOW - FORGOTTEN_AFTER - timedelta(seconds=1)}, True, 0, timedelta(hours=1), "offline"),
         ({"last_seen_at": NOW - timedelta(days=1)}, True, 1, timedelta(hours=1), "current"),

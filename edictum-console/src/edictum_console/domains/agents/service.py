@@ -142,7 +142,8 @@ class AgentService:
                 values["ungoverned"] = one.policy_version is None
             if values or now - row["last_seen_at"] > _SEEN_EVERY:
                 await self._rows.change(row["id"], {**values, "last_seen_at": now})
-            if newer or not other:
+            known = {**row, **values}
+            if known["ungoverned"] if one.policy_version is None else known["applied_revision"] == one.policy_version:
                 believed.add(one.agent_id)
         return believed
 
