@@ -8,14 +8,18 @@ import asyncio
 import hashlib
 import json
 from typing import Any
+from uuid import UUID
 
 import pytest
 from consoles import Console, Session, WithConsole
 from edictum import Edictum, EdictumConfigError
 from edictum.ruleset.document import read_document
+from edictum_console.db.outbox import Outbox
+from edictum_console.db.scope import Scopes
 from edictum_console.domains.compositions.writing import write_yaml
+from edictum_console.domains.deployments.service import DeploymentService
 from edictum_console.domains.library.reading import read_definition
-from edictum_console.errors import InvalidError
+from edictum_console.errors import ConflictError, InvalidError
 from edictum_console.security.actor import Role
 from hypothesis import given
 from hypothesis import strategies as st
@@ -23,6 +27,7 @@ from test_library import CONTRACTS, add, rule
 from test_rulesets import TEXT, deploy, upload, verify
 
 COMPOSITIONS = "/api/v1/compositions"
+ENVS = ("staging", "production")
 
 ASSEMBLED = """\
 apiVersion: edictum/v1
@@ -68,6 +73,10 @@ VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
     max_leaves=12,
 )
+
+
+async def nobody(tenant: UUID) -> None:
+    pass
 
 
 async def compose(session: Session, *items: dict[str, Any], **others: Any) -> Any:
@@ -302,5 +311,62 @@ def test_who_may_deploy_a_composition_where(with_console: WithConsole) -> None:
         assert (await ana.must("GET", "/api/v1/bundles"))["bundles"] == []  # nothing is stored for a refusal
         await deploy_it(operator, "staging")
         await deploy_it(ana)
+
+    with_console(check)
+
+
+def test_new_version_of_a_contract_does_what_the_composition_says(with_console: WithConsole) -> None:
+    async def check(console: Console) -> None:
+        ana = await console.sign_in()
+        await ana.must("PATCH", "/api/v1/environments/production", {"protected": True})
+        await add(ana)
+        await compose(ana, {"contract_id": "no-env"})
+        for env in ("staging", "production"):
+            await ana.must("POST", f"{COMPOSITIONS}/docs-rules/deploy", {"env": env})
+        texts = iter([".env", ".pem", ".key", ".crt", ".p12"])
+
+        async def revised() -> dict[str, int]:
+            seq = await Outbox(scope).newest()
+            await ana.must("PUT", f"{CONTRACTS}/no-env", {"definition": rule("no-env", next(texts))})
+            items = await Outbox(scope).after(seq)
+            told.append([item.payload["change"] for item in items if item.kind == "composition_changed"])
+            found = (await ana.must("GET", "/api/v1/deployments"))["deployments"]
+            return {env: max(one["bundle_version"] for one in found if one["env"] == env) for env in ENVS}
+
+        (row,) = await console.database.fetch("SELECT id FROM tenants")
+        scope = Scopes(console.database, nobody).of(row["id"])
+        told: list[list[str]] = []
+        assert (await revised(), told.pop()) == ({"staging": 1, "production": 1}, [])  # the same as before
+        assert (await revised(), told.pop()) == ({"staging": 1, "production": 1}, [])
+        for strategy, staging in (("notify", 1), ("auto", 2)):
+            item = {"items": [{"contract_id": "no-env"}], "update_strategy": strategy}
+            await ana.must("PUT", f"{COMPOSITIONS}/docs-rules", item)
+            assert (await revised(), told.pop()) == ({"staging": staging, "production": 1}, ["outdated"])
+        await ana.must("POST", f"{COMPOSITIONS}/docs-rules/deploy", {"env": "production"})
+        await ana.must("PATCH", "/api/v1/environments/production", {"protected": False})
+        assert (await revised(), told.pop()) == ({"staging": 3, "production": 3}, [])
+        assert (await preview(ana, env="production"))["running"]["same"] is True
+
+    with_console(check)
+
+
+def test_composition_that_cannot_follow_leaves_what_runs(
+    with_console: WithConsole, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def check(console: Console) -> None:
+        ana = await console.sign_in()
+        await add(ana)
+        await compose(ana, {"contract_id": "no-env"}, update_strategy="auto")
+        await ana.must("POST", f"{COMPOSITIONS}/docs-rules/deploy", {"env": "staging"})
+
+        async def refuse(*args: Any) -> None:
+            raise ConflictError("another version runs there than was expected", "stale_version")
+
+        with monkeypatch.context() as racing:
+            racing.setattr(DeploymentService, "deploy", refuse)
+            await ana.must("PUT", f"{CONTRACTS}/no-env", {"definition": rule("no-env", ".pem")})
+        assert "could not follow its contracts in staging" in caplog.text
+        found = await ana.must("GET", "/api/v1/bundles/docs-rules/current?env=staging")
+        assert ".env" in found["yaml"]
 
     with_console(check)

@@ -236,6 +236,7 @@ class Compositions(TenantTable, tablename="compositions"):
     name = Varchar(128)
     description = Text()
     defaults_mode = Varchar(16)
+    update_strategy = Varchar(16, default="manual")
     tools = Text(default="{}")
     observability = Text(default="{}")
     revision = Integer(default=1)

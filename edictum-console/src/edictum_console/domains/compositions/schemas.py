@@ -30,6 +30,16 @@ class Mode(StrEnum):
     OBSERVE = "observe"
 
 
+class UpdateStrategy(StrEnum):
+    """
+    What happens when a contract has a new version that a composition takes.
+    """
+
+    MANUAL = "manual"
+    NOTIFY = "notify"
+    AUTO = "auto"
+
+
 @attrs.frozen
 class CompositionItem:
     """
@@ -61,6 +71,8 @@ class CompositionContent:
     Attributes:
         description: What the ruleset is for.
         defaults_mode: The mode of rules that have none.
+        update_strategy: What happens when one of the contracts has a new version: nothing, a word to whoever watches,
+            or a deployment wherever the ruleset runs already and the environment is not protected.
         items: The contracts, in the order of the rules.
         tools: What is known about tools, as it stands in a ruleset.
         observability: Where events go, as it stands in a ruleset.
@@ -68,6 +80,7 @@ class CompositionContent:
 
     description: Note = ""
     defaults_mode: Mode = Mode.ENFORCE
+    update_strategy: UpdateStrategy = UpdateStrategy.MANUAL
     items: Items = attrs.field(factory=list)
     tools: dict[str, Any] = attrs.field(factory=dict)
     observability: dict[str, Any] = attrs.field(factory=dict)
@@ -125,6 +138,7 @@ class CompositionSummary:
     name: str
     description: str
     defaults_mode: Mode
+    update_strategy: UpdateStrategy
     revision: int
     updated_by: str
     updated_at: datetime

@@ -5,6 +5,7 @@ Changing compositions, and making rulesets of them.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -28,6 +29,7 @@ from edictum_console.domains.compositions.schemas import (
     NewComposition,
     Preview,
     Running,
+    UpdateStrategy,
 )
 from edictum_console.domains.compositions.writing import write_yaml
 from edictum_console.domains.deployments.schemas import Deployment, NewDeployment
@@ -38,11 +40,13 @@ from edictum_console.domains.library.service import LibraryService
 from edictum_console.domains.rulesets.reading import UnloadableError, read_ruleset, unloadable
 from edictum_console.domains.rulesets.schemas import Diff, Upload
 from edictum_console.domains.rulesets.service import RulesetService, difference, invalid_ruleset
-from edictum_console.errors import ConflictError, FieldProblem, InvalidError, NotFoundError, unfit
+from edictum_console.errors import ConflictError, ConsoleError, FieldProblem, InvalidError, NotFoundError, unfit
 from edictum_console.http.bodies import unstructure
 from edictum_console.ids import new_id
 from edictum_console.resources import Caller
 from edictum_console.security.sealing import Sealer
+
+logger = logging.getLogger(__name__)
 
 _LARGEST_PART = 64 * 1024
 
@@ -196,6 +200,54 @@ class CompositionService:
         deployment = NewDeployment(new.env, new.note, expected)
         return await self._deployments.deploy(name, version.version, deployment, caller)
 
+    async def follow(self, contract_ids: Sequence[str], caller: Caller) -> None:
+        """
+        Do what compositions say about new versions of their contracts, once these are stored.
+
+        What cannot be deployed stays as it runs: whoever watches is told, and the log says why.
+        """
+        uses = {use.composition for one in contract_ids for use in await self.users_of(one) if use.takes_newest}
+        for name in sorted(uses):
+            composition = await self.find(name)
+            if composition.update_strategy is UpdateStrategy.MANUAL:
+                continue
+            behind = await self._behind(name)
+            if composition.update_strategy is UpdateStrategy.AUTO:
+                behind = {
+                    env: version for env, version in behind.items() if not await self._up(name, env, version, caller)
+                }
+            if behind:
+                await self._note(name, composition.revision, "outdated")
+
+    async def _behind(self, name: str) -> dict[str, int]:
+        """
+        The environments in which something else runs than the composition makes now, and its version there.
+        """
+        found = {}
+        for env in sorted(env for env, running in await self._deployments.running() if running == name):
+            running = (await self.preview(name, env)).running
+            if running is not None and running.assembled_here and not running.same:
+                found[env] = running.version
+        return found
+
+    async def _up(self, name: str, env: str, version: int, caller: Caller) -> bool:
+        """
+        Deploy what a composition makes now, unless its environment is protected; say whether that was done.
+        """
+        try:
+            if (await self._environments.require(env)).protected:
+                return False
+            await self.deploy(name, DeployComposition(env, "a contract changed", version), caller)
+        except ConsoleError as error:
+            logger.warning("the composition %s could not follow its contracts in %s: %s", name, env, error.detail)
+            return False
+        return True
+
+    async def _note(self, name: str, revision: int, change: str) -> None:
+        async with self._scope.transaction():
+            facts = {"name": name, "revision": revision, "change": change}
+            await Outbox(self._scope).announce("composition_changed", facts)
+
     async def _expected(self, row: Mapping[str, Any], new: DeployComposition) -> int:
         """
         The version that may be replaced.
@@ -271,6 +323,7 @@ def _values(content: CompositionContent) -> dict[str, Any]:
     return {
         "description": content.description,
         "defaults_mode": content.defaults_mode.value,
+        "update_strategy": content.update_strategy.value,
         "tools": json.dumps(content.tools),
         "observability": json.dumps(content.observability),
     }
@@ -284,6 +337,7 @@ def _composition(row: Mapping[str, Any], items: Sequence[Mapping[str, Any]]) -> 
     same = ("name", "description", "revision", "created_by", "created_at", "updated_by", "updated_at")
     return Composition(
         defaults_mode=Mode(row["defaults_mode"]),
+        update_strategy=UpdateStrategy(row["update_strategy"]),
         items=[_item(item) for item in items],
         tools=json.loads(row["tools"]),
         observability=json.loads(row["observability"]),
@@ -298,4 +352,5 @@ def _item(row: Mapping[str, Any]) -> CompositionItem:
 
 def _summary(row: Mapping[str, Any]) -> CompositionSummary:
     same = ("name", "description", "revision", "updated_by", "updated_at")
-    return CompositionSummary(defaults_mode=Mode(row["defaults_mode"]), **{name: row[name] for name in same})
+    mode, strategy = Mode(row["defaults_mode"]), UpdateStrategy(row["update_strategy"])
+    return CompositionSummary(defaults_mode=mode, update_strategy=strategy, **{name: row[name] for name in same})

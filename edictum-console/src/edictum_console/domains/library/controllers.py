@@ -91,12 +91,18 @@ class LibraryController(Controller):
 
     @post("/import", guards=[guards.person(Role.OPERATOR)], summary="Take a ruleset apart into contracts")
     async def take_in(
-        self, service: Injected[LibraryService], caller: Injected[Caller], data: JSONBody[Import]
+        self,
+        service: Injected[LibraryService],
+        compositions: Injected[CompositionService],
+        caller: Injected[Caller],
+        data: JSONBody[Import],
     ) -> Imported:
         """
         Put all rules of a ruleset into the library; one whose id is there already becomes its next version.
         """
-        return await service.take_in(data, caller)
+        done = await service.take_in(data, caller)
+        await compositions.follow(done.updated, caller)
+        return done
 
     @get("/templates", guards=[guards.person(Role.VIEWER)], summary="List rulesets to start from")
     async def list_templates(self) -> Templates:
@@ -116,14 +122,19 @@ class LibraryController(Controller):
     async def revise(
         self,
         service: Injected[LibraryService],
+        compositions: Injected[CompositionService],
         caller: Injected[Caller],
         contract_id: FromPath[str],
         data: JSONBody[ContractRevision],
     ) -> Contract:
         """
         Add a version to a contract; what is the same as the newest version is that version.
+
+        Compositions that take the newest version do what they say about it: nothing, a notice, or a deployment.
         """
-        return await service.revise(contract_id, data, caller)
+        contract = await service.revise(contract_id, data, caller)
+        await compositions.follow([contract_id], caller)
+        return contract
 
     @delete("/{contract_id:str}", guards=[guards.person(Role.OPERATOR)], status_code=200, summary="Remove a contract")
     async def delete(

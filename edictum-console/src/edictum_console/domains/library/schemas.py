@@ -129,6 +129,13 @@ class ContractUse:
     version: int | None
     enabled: bool
 
+    @property
+    def takes_newest(self) -> bool:
+        """
+        Whether a new version of the contract changes what the composition makes.
+        """
+        return self.enabled and self.version is None
+
 
 @attrs.frozen
 class ContractUsage:
