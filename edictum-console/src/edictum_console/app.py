@@ -54,6 +54,7 @@ from edictum_console.settings import Settings
 from edictum_console.state.database import DatabaseLogins, DatabaseSessionValues
 from edictum_console.state.memory import MemoryBus, MemoryPresence, MemoryRateLimits
 from edictum_console.state.ports import Bus, Limit, Signal
+from edictum_console.state.pulse import Pulse
 from edictum_console.state.redis import (
     RedisBus,
     RedisLogins,
@@ -91,7 +92,8 @@ def create_app(
         prepare: Awaited once the database can be used, before anybody is let in.
     """
     console = _Console.build(settings, hasher or Hasher(), prepare)
-    resources, hub = console.resources, Hub(console.resources, rhythm or Rhythm())
+    resources, pulse = console.resources, Pulse(console.resources.stores.bus)
+    hub = Hub(resources, rhythm or Rhythm(), pulse)
 
     @asynccontextmanager
     async def running(app: Litestar) -> AsyncIterator[None]:
@@ -133,6 +135,7 @@ def create_app(
                 "hub": hub,
                 "evaluator": Evaluator(),
                 "limits": resources.stores.limits,
+                "pulse": pulse,
                 "workers": console.workers,
             }
         ),

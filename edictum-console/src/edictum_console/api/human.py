@@ -28,6 +28,7 @@ from edictum_console.domains.rulesets.controllers import RulesetController
 from edictum_console.domains.settings.controllers import ContactController, SettingsController
 from edictum_console.domains.signing.controllers import SigningKeyController
 from edictum_console.domains.statistics.controllers import StatisticsController
+from edictum_console.domains.stream.controllers import PageStreamController
 from edictum_console.domains.tenants.controllers import HealthController, SetupController
 from edictum_console.domains.tokens.controllers import OwnTokenController, TokenController
 
@@ -58,6 +59,7 @@ def human_routes() -> list[Router]:
         RotationController,
         OlderRulesetController,
         OwnTokenController,
+        PageStreamController,
         PlaygroundController,
         RulesetController,
         SettingsController,

@@ -30,6 +30,7 @@ from edictum_console.resources import Caller, Resources
 from edictum_console.security.actor import KeyActor
 from edictum_console.state.memory import MemoryRateLimits
 from edictum_console.state.ports import Place
+from edictum_console.state.pulse import Pulse
 
 BEHIND = "support-3"
 LOST = 12
@@ -103,7 +104,8 @@ async def play_agents(resources: Resources, scope: TenantScope, actors: Mapping[
     for agent in AGENTS:
         actor, week = actors[agent.agent_id], await played(agent, now)
         # Limits of its own: what is configured is for agents that are not under our hands.
-        ingest = IngestService(scope, gathering, hearing, MemoryRateLimits(), settings, resources.metrics)
+        limits, pulse = MemoryRateLimits(), Pulse(resources.stores.bus)
+        ingest = IngestService(scope, gathering, hearing, limits, settings, resources.metrics, pulse)
         events = [msgspec.Raw(msgspec.json.encode(event)) for event in week.events]
         await ingest.ingest(Batch(events, None, LOST if agent.agent_id == BEHIND else 0), actor)
         values = SessionService(resources.stores.values, Place(scope.tenant_id, agent.env), None)
@@ -128,7 +130,7 @@ async def _introduce(agent: DemoAgent, agents: AgentService, actor: KeyActor, ca
         "the signature is not by a key that this agent trusts" if behind else None,
         dropped_events=LOST if behind else 0,
     )
-    row = await agents.report(report, actor, said.address)
+    row, _ = await agents.report(report, actor, said.address)
     if agent.workflow:
         change = AgentChange("Ana's assistant", {"owner": "ana"}, agent.ruleset)
         await agents.change(row["id"], change, caller)

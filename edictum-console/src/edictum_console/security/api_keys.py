@@ -155,7 +155,7 @@ class KeyVerifier:
         """
         Forget a key that ended; a listener of the bus.
         """
-        if signal.kind == "wake":
+        if signal.kind not in ("key", "missed"):
             return
         # A check that is going on has read the key as it was before, and must not remember it.
         self._generation += 1

@@ -7,9 +7,9 @@ Nothing here ever answers with a made-up value.  A store that cannot be reached 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
-from typing import Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 from uuid import UUID
 
 import attrs
@@ -149,12 +149,15 @@ class Signal:
 
     Attributes:
         kind: ``wake`` - a tenant has changes that streams must learn of; ``key`` - an API key ended; ``missed`` -
-            signals may have been lost, so everything that depends on them is to be looked at anew.
+            signals may have been lost, so everything that depends on them is to be looked at anew; ``happened`` - what
+            is told to whoever looks at a page, and stored nowhere.
         id: The tenant or the key; None for ``missed``.
+        said: What happened: names with facts.
     """
 
-    kind: Literal["wake", "key", "missed"]
+    kind: Literal["wake", "key", "missed", "happened"]
     id: UUID | None = None
+    said: Sequence[tuple[str, Mapping[str, Any]]] = ()
 
 
 Listener: TypeAlias = Callable[[Signal], None]

@@ -8,6 +8,7 @@ whose answer was lost may have been done, and counting twice would be wrong.
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import random
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -356,7 +357,8 @@ class RedisBus:
         Tell every replica, this one by way of Redis, too.
         """
         with _reaching():
-            await self._client.publish(_CHANNEL, f"{signal.kind}:{signal.id or ''}")
+            said = json.dumps(signal.said) if signal.said else ""
+            await self._client.publish(_CHANNEL, f"{signal.kind}:{signal.id or ''}:{said}")
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -404,12 +406,15 @@ class RedisBus:
         logger.warning("the bus hears nothing; connecting again")
 
     def _deliver(self, text: str) -> None:
-        kind, _, identifier = text.partition(":")
+        kind, identifier, said = (*text.split(":", 2), "", "")[:3]
         try:
             match kind:
                 case "wake":
                     self._local.deliver(Signal("wake", UUID(identifier)))
                 case "key":
                     self._local.deliver(Signal("key", UUID(identifier)))
-        except ValueError:
+                case "happened":
+                    happened = [(str(name), dict(facts)) for name, facts in json.loads(said)]
+                    self._local.deliver(Signal("happened", UUID(identifier), happened))
+        except (TypeError, ValueError):
             logger.warning("the bus carried something that is no signal")

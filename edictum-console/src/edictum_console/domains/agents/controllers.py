@@ -8,6 +8,7 @@ from typing import Annotated, Any, TypeAlias
 from uuid import UUID
 
 from litestar import Controller, Request, get, patch, post
+from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.params import FromPath, JSONBody, QueryParameter
 
@@ -20,6 +21,7 @@ from edictum_console.domains.agents.schemas import (
     BulkAssignment,
     Explanation,
     LiveAgents,
+    Reported,
     StatusAnswer,
     StatusReport,
     Updated,
@@ -33,6 +35,8 @@ from edictum_console.security import guards
 from edictum_console.security.actor import KeyActor, KeyScope, Role
 
 REPORT_EVERY_SECONDS = 60
+
+_TOLD = (Reported.APPLIED, Reported.REJECTED)
 
 Env: TypeAlias = Annotated[str | None, QueryParameter(max_length=128, description="Only those of an environment.")]
 
@@ -73,11 +77,16 @@ class StatusController(Controller):
         fleet: Injected[FleetService],
         request: Request[KeyActor, str, Any],
         data: JSONBody[StatusReport],
+        state: State,
     ) -> StatusAnswer:
         """
         Remember what an agent reports about itself, and tell it what it is to run.
         """
-        row = await service.report(data, request.user, request.auth)
+        row, news = await service.report(data, request.user, request.auth)
+        if news and data.state in _TOLD:
+            facts = {"agent_id": row["agent_id"], "env": row["env"], "revision_hash": row["applied_revision"]}
+            facts |= {"error": data.error} if data.state is Reported.REJECTED else {}
+            state.pulse.happened(request.user.tenant_id, f"agent_{data.state}", facts)
         return StatusAnswer(await fleet.desired(row), REPORT_EVERY_SECONDS)
 
 

@@ -147,12 +147,12 @@ class AgentService:
                 believed.add(one.agent_id)
         return believed
 
-    async def report(self, report: StatusReport, actor: KeyActor, address: str) -> dict[str, Any]:
+    async def report(self, report: StatusReport, actor: KeyActor, address: str) -> tuple[dict[str, Any], bool]:
         """
         Remember what an agent reports.
 
         Returns:
-            What is known of it.
+            What is known of it, and whether it runs something else than before, or rejected it.
 
         Raises:
             InvalidError: The manifest is too large, or the tags cannot be tags.
@@ -178,7 +178,8 @@ class AgentService:
             values |= {"applied_revision": report.policy_version, "applied_at": now, "ungoverned": False}
             values["applied_name"] = report.bundle_name or row["applied_name"]
         await self._rows.change(row["id"], values)
-        return {**row, **values}
+        known = {**row, **values}
+        return known, any(known[name] != row[name] for name in ("applied_revision", "state", "last_error"))
 
     async def change(self, registration_id: UUID, change: AgentChange, caller: Caller) -> dict[str, Any]:
         """

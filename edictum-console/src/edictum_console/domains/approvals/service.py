@@ -126,7 +126,7 @@ class ApprovalService:
         deadline, woken = loop.time() + wait, asyncio.Event()
 
         def heed(signal: Signal) -> None:
-            if signal.kind == "missed" or signal.id == self._scope.tenant_id:
+            if signal.kind == "missed" or (signal.kind, signal.id) == ("wake", self._scope.tenant_id):
                 woken.set()
 
         stop = self._bus.listen(heed)

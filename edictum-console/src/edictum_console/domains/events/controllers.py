@@ -52,7 +52,9 @@ def provide_ingest(
     Make the service that takes events of the caller's tenant in.
     """
     stores, settings = resources.stores, resources.settings
-    return IngestService(scope_of_caller, state.gathering, state.hearing, stores.limits, settings, resources.metrics)
+    return IngestService(
+        scope_of_caller, state.gathering, state.hearing, stores.limits, settings, resources.metrics, state.pulse
+    )
 
 
 def provide_queries(scope_of_caller: Injected[TenantScope]) -> EventQueryService:

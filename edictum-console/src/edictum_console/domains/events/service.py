@@ -5,6 +5,7 @@ Taking events in: each is stored once, or named with the reason why it is not.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -20,6 +21,7 @@ from edictum_console.domains.events.hearing import Hearing, newest_of
 from edictum_console.domains.events.normalising import Event, Outcome, Rejection, normalise
 from edictum_console.domains.events.repository import EventRepository
 from edictum_console.domains.events.schemas import Ingested, RejectedEvent
+from edictum_console.domains.events.vocabulary import class_of
 from edictum_console.domains.events.wire import moment_of
 from edictum_console.domains.rollups.service import RollupService
 from edictum_console.errors import TooLargeError
@@ -29,6 +31,7 @@ from edictum_console.security.actor import KeyActor
 from edictum_console.settings import Settings
 from edictum_console.state.counting import counted
 from edictum_console.state.ports import Limit, RateLimits
+from edictum_console.state.pulse import Pulse
 
 # So many events are read, and stored in one transaction, before others have their turn.
 _AT_ONCE = 1000
@@ -61,6 +64,7 @@ class IngestService:
         limits: RateLimits,
         settings: Settings,
         metrics: Metrics,
+        pulse: Pulse,
     ) -> None:
         self._scope = scope
         self._gathering = gathering
@@ -68,6 +72,7 @@ class IngestService:
         self._limits = limits
         self._settings = settings
         self._metrics = metrics
+        self._pulse = pulse
         self._rows = EventRepository(scope)
         self._rollups = RollupService(scope)
 
@@ -108,9 +113,11 @@ class IngestService:
                 gap = 0
                 place = (actor.tenant_id, actor.env)
                 new = await self._gathering.store(place, [*events, *lost], partial(self._store, actor.env))
-                accepted = sum(event.id in new for event in events)
-                tally.accepted += accepted
-                tally.duplicates += len(events) - accepted
+                classes = Counter(class_of(event.action).value for event in events if event.id in new)
+                tally.accepted += classes.total()
+                tally.duplicates += len(events) - classes.total()
+                if classes:
+                    self._pulse.events(actor.tenant_id, actor.env, classes)
                 newest_of(newest, events)
                 for word in ("redacted", "truncated"):
                     self._count(word, sum(getattr(event, word) for event in events))

@@ -17,12 +17,13 @@ from edictum_console.domains.agents.service import AgentService, Introduction
 from edictum_console.domains.approvals.wire import Dialect
 from edictum_console.domains.assignment.tags import from_query
 from edictum_console.domains.stream.hub import Hub
+from edictum_console.domains.stream.pages import PageStream, Topic, topics_of
 from edictum_console.domains.stream.view import AgentStream
-from edictum_console.errors import ForbiddenError
+from edictum_console.errors import ForbiddenError, unfit
 from edictum_console.http.bodies import IDENTIFIER
 from edictum_console.http.parameters import Injected
 from edictum_console.security import guards
-from edictum_console.security.actor import KeyActor, KeyScope
+from edictum_console.security.actor import KeyActor, KeyScope, PersonActor
 from edictum_console.state.ports import Present
 
 _LONGEST_CLIENT = 255
@@ -102,6 +103,35 @@ class StreamController(Controller):
             dialect=Dialect.OLDER if request.url.path.startswith(Dialect.OLDER.value) else Dialect.CURRENT,
         )
         return EventStream(await hub.admit(actor.tenant_id, stream))
+
+
+class PageStreamController(Controller):
+    """
+    What pages are told without asking.
+    """
+
+    path = "/stream/dashboard"
+    tags = ("stream",)
+
+    @get(guards=[guards.login], media_type="text/event-stream", summary="Open a stream of what changes, for a page")
+    async def open(
+        self,
+        hub: Injected[Hub],
+        request: Request[PersonActor, str, Any],
+        topics: Annotated[
+            str | None,
+            QueryParameter(max_length=128, description=f"Some of {', '.join(Topic)}, separated by commas; all."),
+        ] = None,
+    ) -> EventStream:
+        """
+        Say what changes, with ids and labels; the page asks for what it shows.
+        """
+        chosen = topics_of(topics)
+        if chosen is None:
+            raise unfit(("topics",), f"must be some of: {', '.join(Topic)}")
+        person = request.user
+        stream = PageStream(person.user_id, person.token, chosen, _number(request.headers.get("last-event-id")))
+        return EventStream(await hub.admit_page(person.tenant_id, stream))
 
 
 def _number(text: str | None) -> int | None:

@@ -19,16 +19,20 @@ import attrs
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from edictum_console.domains.agents.service import AgentService
+from edictum_console.domains.stream.connection import EventConnection
 from edictum_console.domains.stream.frames import frame, heartbeat
+from edictum_console.domains.stream.pages import PageStream, PageStreams
 from edictum_console.domains.stream.tenant import TenantStreams
 from edictum_console.domains.stream.view import AgentStream
 from edictum_console.errors import RateLimitedError, UnavailableError
 from edictum_console.resources import Resources
 from edictum_console.state.ports import Limit, Signal
+from edictum_console.state.pulse import Pulse
 
 logger = logging.getLogger(__name__)
 
 CONNECTS = Limit("stream-connects", 30, timedelta(minutes=1))
+PAGE_CONNECTS = Limit("page-connects", 60, timedelta(minutes=1))
 
 _PARTS = 15  # in which heartbeats are sent, so that not all streams are served at once
 _RECONNECT_MILLISECONDS = 2000
@@ -44,12 +48,14 @@ class Rhythm:
         look: Between two looks at the feed, where no hint comes.
         reconcile: Between two comparisons of all that should run with what was sent.
         seen: Between two notes that connected agents are still there.
+        pulse: Between two words to pages about what is stored nowhere.
     """
 
     heartbeat: float = 15.0
     look: float = 2.0
     reconcile: float = 15.0
     seen: float = 60.0
+    pulse: float = 1.0
 
 
 class Hub:
@@ -57,10 +63,12 @@ class Hub:
     The streams of this process.
     """
 
-    def __init__(self, resources: Resources, rhythm: Rhythm) -> None:
+    def __init__(self, resources: Resources, rhythm: Rhythm, pulse: Pulse) -> None:
         self._resources = resources
         self._rhythm = rhythm
         self._tenants: dict[UUID, TenantStreams] = {}
+        self._pages: dict[UUID, PageStreams] = {}
+        self._pulse = pulse
         self._dirty: set[UUID] = set()
         self._woken = asyncio.Event()
         self._draining: asyncio.Task[None] | None = None
@@ -80,12 +88,9 @@ class Hub:
             UnavailableError: The process is about to end.
             RateLimitedError: The agent connects too often.
         """
-        if self._draining is not None:
-            raise UnavailableError("this replica is about to stop; connect again", "draining")
+        self._check_open()
         subject = f"{tenant_id}:{stream.env}:{stream.agent_id}"
-        wait = await self._resources.stores.limits.take(CONNECTS, subject)
-        if wait:
-            raise RateLimitedError("this agent connects too often", wait)
+        await self._take(CONNECTS, subject, "this agent connects too often")
 
         async def serve(scope: Scope, receive: Receive, send: Send) -> None:
             await self._serve(tenant_id, stream, scope, receive, send)
@@ -96,9 +101,11 @@ class Hub:
         """
         Look at what changed; a listener of the bus.
         """
-        if signal.kind == "missed":
-            self._dirty |= self._tenants.keys()
-        elif signal.kind == "wake" and signal.id in self._tenants:
+        if signal.kind == "happened" and signal.id in self._pages:
+            self._pages[signal.id].tell(signal.said)
+        elif signal.kind == "missed":
+            self._dirty |= self._tenants.keys() | self._pages.keys()
+        elif signal.kind == "wake" and signal.id is not None and self._followed(signal.id):
             self._dirty.add(signal.id)
         if self._dirty:
             self._woken.set()
@@ -116,7 +123,14 @@ class Hub:
         Follow what happens meanwhile.
         """
         stop = self._resources.stores.bus.listen(self.heed)
-        work = (self._follow(), self._beat(), self._keep_presence(), self._note_seen())
+        work = (
+            self._follow(),
+            self._beat(),
+            self._keep_presence(),
+            self._note_seen(),
+            self._tell_pages(),
+            self._end_pages(),
+        )
         tasks = [asyncio.get_running_loop().create_task(part) for part in work]
         try:
             yield
@@ -125,8 +139,8 @@ class Hub:
             for task in [*tasks, *filter(None, [self._draining])]:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            for stream in self._streams():
-                stream.connection.cut()
+            for connection in self._connections():
+                connection.cut()
 
     async def _serve(self, tenant_id: UUID, stream: AgentStream, scope: Scope, receive: Receive, send: Send) -> None:
         if tenant_id not in self._tenants:
@@ -139,11 +153,52 @@ class Hub:
                 stream.connection.end(_goodbye())
             with contextlib.suppress(UnavailableError):
                 await presence.keep(tenant_id, [stream.present])
-            await stream.connection.serve(scope, receive, send)
+            self._pulse.happened(tenant_id, "agent_connected", _who(stream))
+            try:
+                await stream.connection.serve(scope, receive, send)
+            finally:
+                self._pulse.happened(tenant_id, "agent_disconnected", _who(stream))
         finally:
             tenant.leave(stream)
             with contextlib.suppress(UnavailableError):
                 await presence.leave(tenant_id, [stream.present])
+
+    async def admit_page(self, tenant_id: UUID, stream: PageStream) -> ASGIApp:
+        """
+        Return what answers a page's request by a stream.
+
+        Raises:
+            UnavailableError: The process is about to end.
+            RateLimitedError: The person connects too often.
+        """
+        self._check_open()
+        await self._take(PAGE_CONNECTS, str(stream.user_id), "too many pages connect")
+
+        async def serve(scope: Scope, receive: Receive, send: Send) -> None:
+            if tenant_id not in self._pages:
+                self._pages[tenant_id] = PageStreams(self._resources.scopes.of(tenant_id), self._resources)
+            pages = self._pages[tenant_id]
+            try:
+                await pages.join(stream)
+                if self._draining is not None:
+                    stream.connection.end(_goodbye())
+                await stream.connection.serve(scope, receive, send)
+            finally:
+                pages.leave(stream)
+
+        return serve
+
+    def _check_open(self) -> None:
+        if self._draining is not None:
+            raise UnavailableError("this replica is about to stop; connect again", "draining")
+
+    async def _take(self, limit: Limit, subject: str, refusal: str) -> None:
+        wait = await self._resources.stores.limits.take(limit, subject)
+        if wait:
+            raise RateLimitedError(refusal, wait)
+
+    def _followed(self, tenant_id: UUID) -> bool:
+        return tenant_id in self._tenants or tenant_id in self._pages
 
     async def _follow(self) -> None:
         """
@@ -157,19 +212,21 @@ class Hub:
             self._woken.clear()
             due, self._dirty = self._dirty, set()
             if loop.time() >= next_look:
-                due, next_look = set(self._tenants), loop.time() + self._rhythm.look
+                due, next_look = {*self._tenants, *self._pages}, loop.time() + self._rhythm.look
             for tenant_id in due:
-                await _attempt("looking at the feed", self._tenants[tenant_id].catch_up())
+                for followers in (self._tenants.get(tenant_id), self._pages.get(tenant_id)):
+                    if followers is not None:
+                        await _attempt("looking at the feed", followers.catch_up())
 
     async def _beat(self) -> None:
         while True:
-            streams = self._streams()
-            size = max(1, math.ceil(len(streams) / _PARTS))
-            for start in range(0, max(1, len(streams)), size):
+            connections = self._connections()
+            size = max(1, math.ceil(len(connections) / _PARTS))
+            for start in range(0, max(1, len(connections)), size):
                 beat = heartbeat(int(time.time()))
-                for stream in streams[start : start + size]:
-                    stream.connection.beat(beat)
-                await asyncio.sleep(self._rhythm.heartbeat * size / max(1, len(streams), size))
+                for connection in connections[start : start + size]:
+                    connection.beat(beat)
+                await asyncio.sleep(self._rhythm.heartbeat * size / max(1, len(connections), size))
 
     async def _keep_presence(self) -> None:
         while True:
@@ -189,18 +246,34 @@ class Hub:
                 for env, ids in present.items():
                     await _attempt("noting who was seen", agents.seen(env, ids))
 
+    async def _tell_pages(self) -> None:
+        while True:
+            await asyncio.sleep(self._rhythm.pulse)
+            await _attempt("telling pages", self._pulse.tell())
+
+    async def _end_pages(self) -> None:
+        while True:
+            await asyncio.sleep(self._rhythm.reconcile)
+            for pages in list(self._pages.values()):
+                await _attempt("looking who is signed in", pages.end_others())
+
     async def _drain(self, seconds: float) -> None:
         """
         End all streams in any order, so that clients spread over the other replicas.
         """
-        streams = self._streams()
-        random.shuffle(streams)
-        for stream in streams:
-            stream.connection.end(_goodbye())
-            await asyncio.sleep(seconds / len(streams))
+        connections = self._connections()
+        random.shuffle(connections)
+        for connection in connections:
+            connection.end(_goodbye())
+            await asyncio.sleep(seconds / len(connections))
 
-    def _streams(self) -> list[AgentStream]:
-        return [stream for tenant in self._tenants.values() for stream in tenant.all()]
+    def _connections(self) -> list[EventConnection]:
+        of_agents = [stream.connection for tenant in self._tenants.values() for stream in tenant.all()]
+        return of_agents + [stream.connection for pages in self._pages.values() for stream in pages.all()]
+
+
+def _who(stream: AgentStream) -> dict[str, str]:
+    return {"agent_id": stream.agent_id, "env": stream.env}
 
 
 def _goodbye() -> bytes:
