@@ -32,6 +32,7 @@ CHECKS = (
 # What never ends, and what ends the login that all other requests need.
 _LEFT_OUT = (
     "/api/v1/stream",
+    "/api/v1/stream/dashboard",
     "/v1/stream",
     "/api/v1/auth/logout",
     "/api/v1/auth/logout-all",

@@ -66,6 +66,11 @@ def asked(handler: Any) -> Asked:
 
 
 def example(route: str) -> str:
+    """
+    An address of a route; a stream that would not end is asked for something that it refuses.
+    """
+    if route.endswith("/stream/dashboard"):
+        return f"{route}?topics=none"
     parts = [EXAMPLES[part[1:-1].split(":")[1]] if part.startswith("{") else part for part in route.split("/")]
     return "/".join(parts)
 

@@ -51,7 +51,7 @@ class SettingsController(Controller):
 
     @delete(
         "/purge-events",
-        guards=[guards.login, guards.person(Role.ADMIN)],
+        guards=[guards.person(Role.ADMIN)],
         status_code=200,
         summary="Remove old events",
     )
