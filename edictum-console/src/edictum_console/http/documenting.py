@@ -48,7 +48,7 @@ _ERROR_ANSWER = {
 
 class Document(JsonRenderPlugin):
     """
-    The document as JSON, made when somebody first asks for it: that takes half as long as starting the console.
+    The document as JSON, made when somebody first asks for it and not at every start.
     """
 
     _text: bytes | None = None
