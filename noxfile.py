@@ -104,15 +104,13 @@ ADAPTERS = sorted(name for name, folder in DISTRIBUTIONS.items() if folder.paren
 OTHERS = sorted(DISTRIBUTIONS.keys() - ADAPTERS)
 MEASURED = [name for name in ADAPTERS if (ROOT / "bench" / f"adapter_{name.removeprefix('edictum-')}.py").is_file()]
 
-# The usual run leaves out what takes long and seldom tells more: on the Python in between all but the core, the oldest
-# frameworks on newer Pythons, and requests that are generated.  -s tests, -s adapters and -s api run them.
+# The usual run leaves out what takes long and seldom tells more: all but the core on the Python in between, and the
+# generated requests.  -s tests, -s adapters and -s api run them.
 OLDEST, NEWEST = PYTHONS[0], PYTHONS[-1]
 TEST_RUNS = [f"tests-{python}({name})" for python in PYTHONS for name in OTHERS if name != CONSOLE.name]
 TEST_RUNS += [f"tests-{python}({CONSOLE.name})" for python in (OLDEST, NEWEST)]
 ADAPTER_RUNS = [
-    f"adapters-{python}({name}, {edge})"
-    for python, edge in ((OLDEST, "floor"), (OLDEST, "latest"), (NEWEST, "latest"))
-    for name in ADAPTERS
+    f"adapters-{python}({name}, {edge})" for python in (OLDEST, NEWEST) for edge in EDGES for name in ADAPTERS
 ]
 OTHER_RUNS = ["otel", "conformance", "interop", "demo", "hooks"]
 nox.options.sessions = ["lint", "bare", *TEST_RUNS, *ADAPTER_RUNS, *OTHER_RUNS]
