@@ -17,6 +17,7 @@ from edictum_console.security.actor import Role
 from listeners import listening
 from test_rulesets import STRICTER, TEXT, deploy, upload, verify
 from test_stream import NAMED, NEVER
+from test_tenants import second_tenant
 
 ROTATE = "/api/v1/settings/rotate-signing-key"
 CURRENT = "/v1/rulesets/docs-rules/current"
@@ -71,6 +72,37 @@ def test_agents_that_know_the_old_key_and_those_that_know_the_new_one_verify(wit
         assert "signing_key.rotate" in [entry["action"] for entry in log["entries"]]
 
     with_console(check, rhythm=NEVER)
+
+
+def test_signing_keys_say_which_api_keys_still_need_them(with_console: WithConsole) -> None:
+    async def check(console: Console) -> None:
+        ana, viewer = await console.sign_in(), await console.person(Role.VIEWER)
+        first = await console.agent("production", label="north")
+        for env, label in (("staging", "west"), ("production", "revoked")):
+            await console.agent(env, label=label)
+        revoked = (await ana.must("GET", "/api/v1/keys"))["api_keys"][0]
+        await ana.must("DELETE", f"/api/v1/keys/{revoked['id']}")
+        assert [key["bound_api_keys"] for key in await signing_keys(viewer)] == [[]]
+        await ana.must("POST", ROTATE, {})
+        north = await prefix_of(ana, first)
+        new, old = await signing_keys(viewer)
+        assert [(key["label"], key["env"]) for key in old["bound_api_keys"]] == [
+            ("west", "staging"),
+            ("north", "production"),
+        ]
+        assert old["bound_api_keys"][1] == {"prefix": north["prefix"], "label": "north", "env": "production"}
+        assert new["bound_api_keys"] == []
+        await ana.must("PATCH", f"/api/v1/keys/{north['id']}", {"signing_key_id": ""})
+        _, old = await signing_keys(viewer)
+        assert [key["label"] for key in old["bound_api_keys"]] == ["west"]
+        # What agents are told says nothing about other keys.
+        told = (await first.get("/v1/signing-keys")).text
+        assert old["key_id"] in told
+        assert not [word for word in ("bound_api_keys", "west", "north") if word in told]
+        eve = await second_tenant(console)
+        assert [key["bound_api_keys"] for key in await signing_keys(eve)] == [[]]
+
+    with_console(check)
 
 
 def test_binding_ends_when_somebody_says_so_or_its_time_is_over(with_console: WithConsole) -> None:

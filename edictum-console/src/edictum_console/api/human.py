@@ -23,10 +23,9 @@ from edictum_console.domains.keys.controllers import KeyController
 from edictum_console.domains.library.controllers import LibraryController
 from edictum_console.domains.operations.controllers import DetailsController
 from edictum_console.domains.playground.controllers import PlaygroundController
-from edictum_console.domains.rotation.controllers import RotationController
+from edictum_console.domains.rotation.controllers import RotationController, SigningKeyController
 from edictum_console.domains.rulesets.controllers import RulesetController
 from edictum_console.domains.settings.controllers import ContactController, SettingsController
-from edictum_console.domains.signing.controllers import SigningKeyController
 from edictum_console.domains.statistics.controllers import StatisticsController
 from edictum_console.domains.stream.controllers import PageStreamController
 from edictum_console.domains.tenants.controllers import HealthController, SetupController

@@ -64,6 +64,15 @@ class KeyRepository(Repository):
         table = self._table(ApiKeys)
         return list(await self._select(table, table.id, table.signing_key_id).where(_alive(table)))
 
+    async def bound(self) -> list[dict[str, Any]]:
+        """
+        Those that are bound to a signing key, newest first.
+        """
+        table = self._table(ApiKeys)
+        chosen = (table.key_prefix, table.label, table.env, table.signing_key_id)
+        query = self._select(table, *chosen).where(table.signing_key_id.is_not_null()).where(_alive(table))
+        return list(await query.order_by(table.id, ascending=False))
+
     async def bound_to(self, signing_key_id: str | None) -> list[UUID]:
         """
         Those that are bound to a signing key, or to none.

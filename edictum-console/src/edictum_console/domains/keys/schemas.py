@@ -76,6 +76,22 @@ class ApiKeys:
 
 
 @attrs.frozen
+class BoundKey:
+    """
+    An API key whose agents verify with a certain signing key.
+
+    Attributes:
+        prefix: The part of it that is no secret.
+        label: What people call it.
+        env: The environment that it is for.
+    """
+
+    prefix: str
+    label: str
+    env: str
+
+
+@attrs.frozen
 class NewKey:
     """
     An API key to be made.

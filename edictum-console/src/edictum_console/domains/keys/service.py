@@ -18,7 +18,7 @@ from edictum_console.db.scope import TenantScope
 from edictum_console.domains.audit.service import AuditService
 from edictum_console.domains.environments.service import EnvironmentService
 from edictum_console.domains.keys.repository import KeyLookup, KeyRepository
-from edictum_console.domains.keys.schemas import ApiKey, ApiKeys, CreatedKey, KeyChange, NewKey, Rotation
+from edictum_console.domains.keys.schemas import ApiKey, ApiKeys, BoundKey, CreatedKey, KeyChange, NewKey, Rotation
 from edictum_console.errors import ConflictError, NotFoundError, unfit
 from edictum_console.http.paging import cursor_id, cut
 from edictum_console.ids import new_id
@@ -53,6 +53,16 @@ class KeyService:
         Return the keys that have not ended, each with the signing key that it is bound to.
         """
         return {row["id"]: row["signing_key_id"] for row in await self._rows.alive()}
+
+    async def bindings(self) -> dict[str, list[BoundKey]]:
+        """
+        Return the keys that have not ended and are bound to a signing key, newest first, by its id.
+        """
+        found: dict[str, list[BoundKey]] = {}
+        for row in await self._rows.bound():
+            key = BoundKey(row["key_prefix"], row["label"], row["env"])
+            found.setdefault(row["signing_key_id"], []).append(key)
+        return found
 
     async def change(
         self, key_id: UUID, change: KeyChange, caller: Caller, signs: Callable[[str], Awaitable[bool]]

@@ -1,15 +1,15 @@
 """
-The route of replacing the signing key.
+Routes of replacing the signing key.
 """
 
 from __future__ import annotations
 
-from litestar import Controller, post
+from litestar import Controller, get, post
 from litestar.di import Provide
 from litestar.params import JSONBody
 
 from edictum_console.db.scope import TenantScope
-from edictum_console.domains.rotation.schemas import KeyRotation, RotationDone
+from edictum_console.domains.rotation.schemas import KeyRotation, RotationDone, SigningKeyUses
 from edictum_console.domains.rotation.service import RotationService
 from edictum_console.http.parameters import Injected
 from edictum_console.resources import Caller, Resources
@@ -22,6 +22,23 @@ def provide_service(scope_of_caller: Injected[TenantScope], resources: Injected[
     Make the service for the tenant of the caller.
     """
     return RotationService(scope_of_caller, resources)
+
+
+class SigningKeyController(Controller):
+    """
+    Keys that sign rulesets, and who needs them, for people.
+    """
+
+    path = "/settings/signing-keys"
+    tags = ("signing",)
+    dependencies = {"service": Provide(provide_service, sync_to_thread=False)}  # noqa: RUF012
+
+    @get(guards=[guards.person(Role.VIEWER)], summary="List signing keys")
+    async def list_keys(self, service: Injected[RotationService]) -> SigningKeyUses:
+        """
+        List signing keys, newest first, each with the API keys that are bound to it.
+        """
+        return await service.uses()
 
 
 class RotationController(Controller):

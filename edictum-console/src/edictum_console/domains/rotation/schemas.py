@@ -10,6 +10,9 @@ from typing import Annotated
 import attrs
 from msgspec import Meta
 
+from edictum_console.domains.keys.schemas import BoundKey
+from edictum_console.domains.signing.schemas import SigningKey
+
 
 @attrs.frozen
 class KeyRotation:
@@ -23,6 +26,28 @@ class KeyRotation:
 
     overlap_days: Annotated[int, Meta(ge=1, le=90)] = 7
     compromised: bool = False
+
+
+@attrs.frozen
+class SigningKeyUse(SigningKey):
+    """
+    A key that signs, or did, and who needs it.
+
+    Attributes:
+        bound_api_keys: The API keys that are bound to it and have not ended, newest first: their agents verify with no
+            other key.  Those that are bound to none follow the key that is active.
+    """
+
+    bound_api_keys: list[BoundKey]
+
+
+@attrs.frozen
+class SigningKeyUses:
+    """
+    All signing keys, newest first, and who needs them.
+    """
+
+    signing_keys: list[SigningKeyUse]
 
 
 @attrs.frozen

@@ -10,13 +10,15 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import attrs
+
 from edictum_console.db.outbox import Outbox
 from edictum_console.db.scope import TenantScope
 from edictum_console.domains.audit.service import AuditService
 from edictum_console.domains.deployments.service import DeploymentService
 from edictum_console.domains.environments.service import EnvironmentService
 from edictum_console.domains.keys.service import KeyService
-from edictum_console.domains.rotation.schemas import KeyRotation, RotationDone
+from edictum_console.domains.rotation.schemas import KeyRotation, RotationDone, SigningKeyUse, SigningKeyUses
 from edictum_console.domains.signing.service import SigningService
 from edictum_console.resources import Caller, Resources
 
@@ -31,6 +33,18 @@ class RotationService:
         self._signing = SigningService(scope, resources.sealer)
         self._deployments = DeploymentService(scope, resources.sealer)
         self._keys = KeyService(scope, resources.hasher, resources.stores.bus)
+
+    async def uses(self) -> SigningKeyUses:
+        """
+        Return all signing keys, and which API keys are bound to each: who waits for a new public key before it ends.
+        """
+        listed, bound = await self._signing.all(), await self._keys.bindings()
+        return SigningKeyUses(
+            [
+                SigningKeyUse(**attrs.asdict(key), bound_api_keys=bound.get(key.key_id, []))
+                for key in listed.signing_keys
+            ]
+        )
 
     async def rotate(self, rotation: KeyRotation, caller: Caller) -> RotationDone:
         """

@@ -1,5 +1,5 @@
 """
-Routes of signing keys.
+The route of signing keys, for agents.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from edictum_console.domains.signing.service import SigningService
 from edictum_console.http.parameters import Injected
 from edictum_console.resources import Resources
 from edictum_console.security import guards
-from edictum_console.security.actor import KeyScope, Role
+from edictum_console.security.actor import KeyScope
 
 
 def provide_service(scope_of_caller: Injected[TenantScope], resources: Injected[Resources]) -> SigningService:
@@ -21,23 +21,6 @@ def provide_service(scope_of_caller: Injected[TenantScope], resources: Injected[
     Make the service for the tenant of the caller.
     """
     return SigningService(scope_of_caller, resources.sealer)
-
-
-class SigningKeyController(Controller):
-    """
-    Keys that sign rulesets, for people.
-    """
-
-    path = "/settings/signing-keys"
-    tags = ("signing",)
-    dependencies = {"service": Provide(provide_service, sync_to_thread=False)}  # noqa: RUF012
-
-    @get(guards=[guards.person(Role.VIEWER)], summary="List signing keys")
-    async def list_keys(self, service: Injected[SigningService]) -> SigningKeys:
-        """
-        List signing keys, newest first.
-        """
-        return await service.all()
 
 
 class TrustedKeyController(Controller):
