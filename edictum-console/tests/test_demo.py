@@ -5,9 +5,13 @@ The demo: every page has something to show, it is made once, and never where it 
 from __future__ import annotations
 
 import asyncio
+import json
+import sqlite3
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +19,16 @@ import attrs
 import pytest
 from consoles import Console, Session, running
 from edictum import Edictum
+from edictum_console.db.tables import ALL_TABLES
 from edictum_console.demo.content import AGENTS, CALLS, text_of
-from edictum_console.demo.seeding import EMAIL, demo_of
+from edictum_console.demo.seeding import EMAIL, demo_of, refuse_half_a_demo
 from edictum_console.demo.week import played
+from edictum_console.domains.agents.service import AgentService
+from edictum_console.domains.deployments.service import DeploymentService
+from edictum_console.domains.keys.service import KeyService
 from edictum_console.errors import StartError
 from edictum_console.settings import Settings
-from test_serve import SECRETS, call, refused, serving
+from test_serve import SECRETS, call, read_until, refused, serving, started
 
 Check = Callable[[Console, Session], Awaitable[None]]
 
@@ -130,6 +138,88 @@ def test_demo_that_is_there_is_left_as_it_is(demo_settings: Settings, caplog: py
     assert entries[0] == entries[1]
     assert "edk_" in first
     assert "edk_" not in second
+
+
+def test_demo_that_was_not_finished_is_made_anew(
+    demo_settings: Settings, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def interrupted(owner: type, name: str) -> None:
+        """
+        Start, and end at the third time of something.
+        """
+        method, calls = getattr(owner, name), count(1)
+
+        async def end(*args: Any, **named: Any) -> Any:
+            if next(calls) == 3:
+                raise ZeroDivisionError
+            return await method(*args, **named)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, name, end)
+            with pytest.raises(BaseExceptionGroup) as caught:
+                await start(demo_settings, caplog, nothing)
+            assert caught.group_contains(ZeroDivisionError)
+
+    async def check(console: Console, admin: Session) -> None:
+        tenants = await console.database.fetch("SELECT id, settings FROM tenants")
+        assert [json.loads(row["settings"])["demo"] for row in tenants] == [True]
+        for table in ALL_TABLES[1:]:
+            rows = await console.database.fetch(f"SELECT DISTINCT tenant_id FROM {table._meta.tablename}")
+            assert [row["tenant_id"] for row in rows] in ([], [tenants[0]["id"]]), table
+        assert len(await admin.must("GET", "/api/v1/approvals")) == 8
+        assert len((await admin.must("GET", "/api/v1/keys"))["api_keys"]) == 5
+        assert len((await admin.must("GET", "/api/v1/deployments"))["deployments"]) == 7
+        agents = (await admin.must("GET", "/api/v1/agent-registrations"))["agents"]
+        assert Counter(agent["state"] for agent in agents) == {"current": len(AGENTS) - 1, "drift": 1}
+        assert (await admin.must("GET", "/api/v1/audit-log/check"))["intact"] is True
+
+    async def main() -> str:
+        for owner, name in ((KeyService, "create"), (DeploymentService, "deploy"), (AgentService, "report")):
+            await interrupted(owner, name)
+        with pytest.raises(BaseExceptionGroup) as caught:
+            async with running(demo_settings, prepare=refuse_half_a_demo):
+                pass
+        assert caught.group_contains(StartError, match="was not finished; start with --demo")
+        return await start(demo_settings, caplog, check)
+
+    said = asyncio.run(main())
+    assert "is removed and made anew" in said
+    assert "edk_" in said
+
+
+def test_demo_whose_process_is_killed_is_made_anew(tmp_path: Path) -> None:
+    with started(tmp_path, "--demo") as process:
+        read_until(process, "the demo is being made")
+        process.kill()
+        process.wait(20)
+    with closing(sqlite3.connect(tmp_path / "console.db")) as database:
+        ((kept,),) = database.execute("SELECT settings FROM tenants")
+        assert json.loads(kept) == {"demo": False}
+    assert "was not finished; start with --demo" in refused(tmp_path)
+    with serving(tmp_path, "--demo") as (address, written, _):
+        password = written.partition("with the password ")[2].split()[0]
+        assert call(address, "/api/v1/auth/login", {"email": EMAIL, "password": password})[0]["email"] == EMAIL
+    with closing(sqlite3.connect(tmp_path / "console.db")) as database:
+        ((kept,),) = database.execute("SELECT settings FROM tenants")
+        assert json.loads(kept) == {"demo": True}
+
+
+def test_demo_that_two_replicas_are_to_make_is_made_by_one(
+    demo_settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    if demo_settings.redis_url is None:
+        pytest.skip("one process")
+
+    async def check(console: Console, admin: Session) -> None:
+        assert len(await console.database.fetch("SELECT id FROM tenants")) == 1
+
+    async def main() -> None:
+        await asyncio.gather(*(start(demo_settings, caplog, check) for _ in range(2)))
+
+    asyncio.run(main())
+    said = [record.getMessage() for record in caplog.records if "demo" in record.name]
+    told = [line.partition(":")[0] for line in said if "sign in at" in line]
+    assert told == ["the demo is ready", "this is the demo"]
 
 
 @pytest.mark.security

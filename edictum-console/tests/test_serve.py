@@ -24,26 +24,42 @@ SECRETS = {"EDICTUM_SECRET_KEY": "s" * 32, "EDICTUM_SIGNING_KEY_SECRET": "ab" * 
 
 
 @contextmanager
-def serving(tmp_path: Path, *arguments: str, **variables: str) -> Iterator[tuple[str, str, subprocess.Popen[str]]]:
+def started(tmp_path: Path, *arguments: str, **variables: str) -> Iterator[subprocess.Popen[str]]:
     """
-    Run ``serve``, wait until it listens, and yield its address, what it wrote until then, and the process.
+    Run ``serve``, whatever becomes of it.
     """
     command = [sys.executable, "-m", "edictum_console", "serve", "--port", "0", *arguments]
     environment = {"EDICTUM_DATA_DIR": str(tmp_path), "PATH": "/usr/bin", **variables}
     process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
-    assert process.stderr is not None
     try:
-        written = ""
-        for line in process.stderr:
-            written += line
-            found = re.search(r"listens on (http://\S+)", line)
-            if found:
-                yield found[1], written, process
-                return
-        pytest.fail(f"it does not listen: {written}")
+        yield process
     finally:
         process.kill()
         process.communicate()
+
+
+def read_until(process: subprocess.Popen[str], pattern: str) -> tuple[str, re.Match[str]]:
+    """
+    What it writes until something, and that.
+    """
+    assert process.stderr is not None
+    written = ""
+    for line in process.stderr:
+        written += line
+        found = re.search(pattern, line)
+        if found:
+            return written, found
+    pytest.fail(f"it ended before it wrote {pattern!r}: {written}")
+
+
+@contextmanager
+def serving(tmp_path: Path, *arguments: str, **variables: str) -> Iterator[tuple[str, str, subprocess.Popen[str]]]:
+    """
+    Run ``serve``, wait until it listens, and yield its address, what it wrote until then, and the process.
+    """
+    with started(tmp_path, *arguments, **variables) as process:
+        written, found = read_until(process, r"listens on (http://\S+)")
+        yield found[1], written, process
 
 
 def call(address: str, path: str, body: Any = None, **headers: str) -> tuple[Any, str]:

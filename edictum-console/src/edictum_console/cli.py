@@ -57,10 +57,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _serve(settings: Settings, arguments: argparse.Namespace) -> int:
     import uvloop
 
-    from edictum_console.demo.seeding import demo_of
+    from edictum_console.demo.seeding import demo_of, refuse_half_a_demo
     from edictum_console.server import serve
 
-    prepare = demo_of(settings) if arguments.demo else None
+    prepare = demo_of(settings) if arguments.demo else refuse_half_a_demo
     # Streams to many agents cost half as much on this loop as on the usual one.
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serve(settings, arguments.host, arguments.port, prepare))

@@ -117,6 +117,17 @@ class Database(ABC):
         """
 
     @abstractmethod
+    def alone(self, name: str) -> AbstractAsyncContextManager[None]:
+        """
+        Keep all other processes that ask for this name out meanwhile, over many transactions; they wait.
+
+        A process that ends, in whatever way, keeps nobody out any more.
+
+        Raises:
+            UnavailableError: Nobody can be told at the moment.
+        """
+
+    @abstractmethod
     async def claim(self, alone: bool) -> None:
         """
         Say, until it is closed, whether this process counts on being the only one.

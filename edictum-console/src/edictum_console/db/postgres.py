@@ -148,6 +148,21 @@ class PostgresDatabase(Database):
         numbers = sorted(map(_lock_number, names))
         await self.fetch("SELECT pg_advisory_xact_lock(number) FROM unnest({}::bigint[]) AS number", numbers)
 
+    @asynccontextmanager
+    async def alone(self, name: str) -> AsyncIterator[None]:
+        """
+        Hold a lock on a connection of its own, with which it goes.
+        """
+        with _reaching():
+            connection = await asyncpg.connect(self._url, timeout=_SECONDS)
+        try:
+            with _reaching():
+                await connection.execute("SELECT pg_advisory_lock($1)", _lock_number(name))
+            yield
+        finally:
+            with suppress(*_LOST):
+                await connection.close(timeout=_SECONDS)
+
     async def claim(self, alone: bool) -> None:
         """
         Hold a lock, on a connection of its own: one that nobody shares, or one that all replicas share.

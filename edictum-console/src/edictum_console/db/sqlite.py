@@ -154,6 +154,13 @@ class SqliteDatabase(Database):
         Nothing: a transaction here has the whole database for itself.
         """
 
+    @asynccontextmanager
+    async def alone(self, name: str) -> AsyncIterator[None]:
+        """
+        Nothing: whoever opened the file is alone.
+        """
+        yield
+
     async def claim(self, alone: bool) -> None:
         """
         Nothing: whoever opened the file is alone.

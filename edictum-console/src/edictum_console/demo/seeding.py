@@ -73,9 +73,27 @@ def demo_of(settings: Settings) -> Prepare:
     return _prepare
 
 
+async def refuse_half_a_demo(resources: Resources) -> None:
+    """
+    Do not serve a demo that was not finished: nobody knows how to sign in to it.
+
+    Raises:
+        StartError: There is one.
+    """
+    if False in (await SetupService(resources).marks(_MARK)).values():
+        raise StartError(
+            "the demo in this database was not finished; start with --demo to make it anew, or name another "
+            "EDICTUM_DATA_DIR or EDICTUM_DATABASE_URL"
+        )
+
+
 async def _prepare(resources: Resources) -> None:
     """
     Fill the console, unless that was done before.
+
+    It takes many transactions, so the tenant is marked from its first one on as not finished.  What a process left that
+    was ended meanwhile is removed, and the demo made anew: nobody was told how to sign in to it, so nothing in it is
+    anybody's.
 
     Raises:
         StartError: There is somebody already.
@@ -83,22 +101,32 @@ async def _prepare(resources: Resources) -> None:
     settings, setup = resources.settings, SetupService(resources)
     password = _password(settings)
     login = f"sign in at {settings.base_url} as {EMAIL} with the password {password}"
-    if await setup.marked(_MARK):
-        logger.warning("this is the demo: %s; API keys are shown only when they are made", login)
-        return
-    caller = Caller(Anonymous(), "local", "demo")
+    async with resources.scopes.database.alone(_MARK):
+        for tenant_id, finished in (await setup.marks(_MARK)).items():
+            if finished:
+                logger.warning("this is the demo: %s; API keys are shown only when they are made", login)
+                return
+            logger.warning("a demo was not finished; it is removed and made anew")
+            await setup.remove(tenant_id)
+        key = await _make(resources, password)
+    logger.warning("the demo is ready: %s", login)
+    logger.warning("an agent of it, in %s, may use the API key %s", key.api_key.env, key.key)
+
+
+async def _make(resources: Resources, password: str) -> CreatedKey:
+    caller, setup = Caller(Anonymous(), "local", "demo"), SetupService(resources)
     try:
-        made = await setup.create(EMAIL, password, "Demo", caller)
+        made = await setup.create(EMAIL, password, "Demo", caller, {_MARK: False})
     except ConflictError:
         raise StartError(
-            "--demo is for an empty database, and this one has people, or a demo that was not finished; name another "
-            "EDICTUM_DATA_DIR or EDICTUM_DATABASE_URL, or leave --demo out"
+            "--demo is for an empty database, and this one has people; name another EDICTUM_DATA_DIR or "
+            "EDICTUM_DATABASE_URL, or leave --demo out"
         ) from None
+    logger.warning("the demo is being made, which takes some seconds")
     person = PersonActor(made.tenant_id, made.user_id, EMAIL, Role.ADMIN, "")
     key = await _Seeding(resources, attrs.evolve(caller, actor=person), person).run()
     await setup.mark(made.tenant_id, _MARK)
-    logger.warning("the demo is ready: %s", login)
-    logger.warning("an agent of it, in %s, may use the API key %s", key.api_key.env, key.key)
+    return key
 
 
 def _password(settings: Settings) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from edictum_console.db.scope import SystemRepository
-from edictum_console.db.tables import Tenants
+from edictum_console.db.tables import ALL_TABLES, Tenants, TenantTable
 
 
 class TenantRepository(SystemRepository):
@@ -18,12 +18,23 @@ class TenantRepository(SystemRepository):
     All tenants.
     """
 
-    async def add(self, tenant_id: UUID, name: str) -> None:
+    async def add(self, tenant_id: UUID, name: str, settings: Mapping[str, Any] | None = None) -> None:
         """
         Add one.
         """
         table = self._table(Tenants)
-        await table.insert(table(id=tenant_id, name=name))
+        await table.insert(table(id=tenant_id, name=name, settings=json.dumps(settings or {})))
+
+    async def remove(self, tenant_id: UUID) -> None:
+        """
+        Remove one with everything that it has.
+        """
+        for table in reversed(ALL_TABLES):  # what refers to others comes after them
+            if issubclass(table, TenantTable):
+                bound = self._table(table)
+                await bound.delete().where(bound.tenant_id == tenant_id)
+        tenants = self._table(Tenants)
+        await tenants.delete().where(tenants.id == tenant_id)
 
     async def settings(self) -> dict[UUID, dict[str, Any]]:
         """

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from uuid import UUID
 
@@ -75,9 +75,18 @@ class SetupService:
             raise ForbiddenError("the token is not the one that the console printed when it started", "wrong_token")
         return await self.create(setup.email, setup.password, setup.tenant_name, caller)
 
-    async def create(self, email: str, password: str, tenant_name: str, caller: Caller) -> SetupDone:
+    async def create(
+        self, email: str, password: str, tenant_name: str, caller: Caller, marks: Mapping[str, bool] | None = None
+    ) -> SetupDone:
         """
         Make a tenant with one administrator.
+
+        Args:
+            email: The administrator's address.
+            password: Their password.
+            tenant_name: What the tenant is called.
+            caller: Who does it.
+            marks: Words about the tenant; see :meth:`marks`.
 
         Raises:
             ConflictError: There is somebody already.
@@ -89,7 +98,7 @@ class SetupService:
             await self._database.lock("setup")
             if await self.complete():
                 raise _done()
-            await TenantRepository(self._database).add(tenant_id, tenant_name)
+            await TenantRepository(self._database).add(tenant_id, tenant_name, marks)
             await EnvironmentService(scope).add_first()
             await SigningService(scope, self._resources.sealer).add_first()
             row = await add_person(scope, email.lower(), password_hash, Role.ADMIN, caller)
@@ -97,7 +106,7 @@ class SetupService:
 
     async def mark(self, tenant_id: UUID, name: str) -> None:
         """
-        Remember a word about a tenant.
+        Make a word about a tenant true.
         """
         tenants = TenantRepository(self._database)
         async with self._resources.scopes.of(tenant_id).transaction():
@@ -105,13 +114,19 @@ class SetupService:
             settings = (await tenants.settings())[tenant_id]
             await tenants.change(tenant_id, {**settings, name: True})
 
-    async def marked(self, name: str) -> bool:
+    async def marks(self, name: str) -> dict[UUID, bool]:
         """
-        Whether there is a tenant with such a word.
+        Return the tenants about which there is a word, and whether it is true by now.
         """
-        return any(
-            settings.get(name) is True for settings in (await TenantRepository(self._database).settings()).values()
-        )
+        settings = await TenantRepository(self._database).settings()
+        return {tenant_id: found[name] for tenant_id, found in settings.items() if isinstance(found.get(name), bool)}
+
+    async def remove(self, tenant_id: UUID) -> None:
+        """
+        Remove a tenant with everything that it has, as if nobody had ever been there.
+        """
+        async with self._resources.scopes.of(tenant_id).transaction():
+            await TenantRepository(self._database).remove(tenant_id)
 
 
 def _done() -> ConflictError:
