@@ -4,9 +4,11 @@ The command, as a process of its own.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import signal
+import socket
 import subprocess
 import sys
 import urllib.error
@@ -18,19 +20,23 @@ from typing import Any
 
 import pytest
 from consoles import EMAIL, PASSWORD
+from edictum_console.db.postgres import PostgresDatabase
 from servers import free_port
 
 SECRETS = {"EDICTUM_SECRET_KEY": "s" * 32, "EDICTUM_SIGNING_KEY_SECRET": "ab" * 32}
 
 
 @contextmanager
-def started(tmp_path: Path, *arguments: str, **variables: str) -> Iterator[subprocess.Popen[str]]:
+def started(
+    tmp_path: Path, *arguments: str, command: str = "serve", **variables: str
+) -> Iterator[subprocess.Popen[str]]:
     """
-    Run ``serve``, whatever becomes of it.
+    Run ``serve``, or another command, whatever becomes of it.
     """
-    command = [sys.executable, "-m", "edictum_console", "serve", "--port", "0", *arguments]
+    words = [sys.executable, "-m", "edictum_console", command, *arguments]
+    words += ["--port", "0"] if command == "serve" else []
     environment = {"EDICTUM_DATA_DIR": str(tmp_path), "PATH": "/usr/bin", **variables}
-    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(words, env=environment, stderr=subprocess.PIPE, text=True)
     try:
         yield process
     finally:
@@ -162,3 +168,62 @@ def test_second_console_on_postgres_without_redis_is_refused(postgres: Any, redi
         token = written.partition("/setup#")[2].split()[0]  # of one replica, used at the other
         call(address, "/api/v1/setup", {"token": token, "email": EMAIL, "password": PASSWORD})
         assert "EDICTUM_REDIS_URL is needed" in refused(tmp_path, **variables)
+
+
+def ended(process: subprocess.Popen[str], number: signal.Signals) -> str:
+    """
+    Tell a process to stop that does not serve yet, and return what it wrote since.
+    """
+    process.send_signal(number)
+    _, written = process.communicate(timeout=20)
+    assert process.returncode == 128 + number, written
+    assert "Traceback" not in written
+    return written
+
+
+@pytest.mark.parametrize(
+    ("variable", "number"), [("EDICTUM_DATABASE_URL", signal.SIGTERM), ("EDICTUM_REDIS_URL", signal.SIGINT)]
+)
+def test_serve_told_to_stop_while_it_connects_ends(tmp_path: Path, variable: str, number: signal.Signals) -> None:
+    scheme = "redis" if "REDIS" in variable else "postgresql"
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"{scheme}://127.0.0.1:{silent.getsockname()[1]}/0"
+        with started(tmp_path, **{variable: url}, **SECRETS) as process:
+            silent.settimeout(60)
+            connection, _ = silent.accept()
+            with connection:
+                ended(process, number)
+
+
+@pytest.mark.parametrize("command", ["serve", "migrate"])
+def test_command_told_to_stop_while_it_waits_for_others_to_migrate_ends(
+    postgres: Any, tmp_path: Path, command: str
+) -> None:
+    url = postgres.new_database()
+    redis = {"EDICTUM_REDIS_URL": f"redis://127.0.0.1:{free_port()}/0"}
+
+    async def check() -> None:
+        database = PostgresDatabase(url)
+        await database.open()
+        async with database.transaction():
+            await database.lock("migrations")
+            with started(tmp_path, command=command, EDICTUM_DATABASE_URL=url, **redis, **SECRETS) as process:
+                waiting = (
+                    "SELECT count(*) AS number FROM pg_locks WHERE locktype = 'advisory' AND NOT granted "
+                    "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+                )
+                while not (await database.fetch(waiting))[0]["number"]:
+                    assert process.poll() is None
+                await asyncio.to_thread(ended, process, signal.SIGTERM)
+            assert not (await database.fetch(waiting))[0]["number"]
+        assert "tenants" not in await database.table_names()
+        await database.close()
+
+    asyncio.run(check())
+
+
+def test_serve_told_to_stop_while_it_makes_the_demo_ends_and_leaves_the_data_to_others(tmp_path: Path) -> None:
+    with started(tmp_path, "--demo") as process:
+        read_until(process, "the demo is being made")
+        ended(process, signal.SIGTERM)
+    assert "was not finished" in refused(tmp_path)  # and not: another console uses it

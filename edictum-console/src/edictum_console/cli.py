@@ -1,7 +1,8 @@
 """
 ``edictum-console``: the command line.
 
-Exit codes: 0 fine; 1 the console cannot start as things are, or is not healthy; 2 wrong use.
+Exit codes: 0 fine; 1 the console cannot start as things are, or is not healthy; 2 wrong use; 130 and 143 a signal ended
+it before it was done, or before it served.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from http.client import HTTPConnection, HTTPException
 from edictum_console import __version__
 from edictum_console.errors import StartError
 from edictum_console.settings import Settings, configure_logging, load_settings
+from edictum_console.stopping import StoppedError, stopping_on_signals
 
 _PORT = 8000
 _PATIENCE_SECONDS = 4
@@ -52,6 +54,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except StartError as error:
         print(f"edictum-console: {error}", file=sys.stderr)
         return 1
+    except StoppedError as stopped:
+        return stopped.code
 
 
 def _serve(settings: Settings, arguments: argparse.Namespace) -> int:
@@ -73,11 +77,12 @@ def _migrate(settings: Settings, arguments: argparse.Namespace) -> int:
 
     async def run() -> list[str]:
         database = database_of(settings)
-        await database.open()
-        try:
-            return await migrate(database)
-        finally:
-            await database.close()
+        with stopping_on_signals():
+            try:
+                await database.open()
+                return await migrate(database)
+            finally:
+                await database.close()
 
     done = asyncio.run(run())
     for name in done:

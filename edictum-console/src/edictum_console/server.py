@@ -4,14 +4,11 @@ Serving the application by HTTP.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import math
-import signal
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import FrameType
 from typing import Any, cast
 
 import uvicorn
@@ -22,6 +19,7 @@ from edictum_console.domains.stream.connection import ABORT
 from edictum_console.domains.stream.hub import Hub
 from edictum_console.errors import StartError
 from edictum_console.settings import Settings
+from edictum_console.stopping import stopping_on_signals
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +41,7 @@ class _Protocol(HttpToolsProtocol):
 
 class _Server(uvicorn.Server):
     """
-    Ends on a signal without raising it once more afterwards, which would leave the database open.
+    Ends streams, too, and leaves signals to whoever sees to them before and afterwards.
     """
 
     def __init__(self, config: uvicorn.Config, hub: Hub, drain_seconds: float) -> None:
@@ -51,26 +49,19 @@ class _Server(uvicorn.Server):
         self._hub = hub
         self._drain_seconds = drain_seconds
 
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+    def end(self, number: int) -> None:
         """
-        Begin to end: also streams, which would go on for ever.
+        Begin to end on a signal: also streams, which would go on for ever.
         """
         self._hub.drain(self._drain_seconds)
-        super().handle_exit(sig, frame)
+        self.handle_exit(number, None)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         """
-        Stop on SIGINT and SIGTERM meanwhile.
+        Nothing: they come to ``end``.
         """
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self.handle_exit, number, None)
-        try:
-            yield
-        finally:
-            for number in (signal.SIGINT, signal.SIGTERM):
-                loop.remove_signal_handler(number)
+        yield
 
 
 async def serve(settings: Settings, host: str, port: int, prepare: Prepare | None = None) -> None:
@@ -85,6 +76,7 @@ async def serve(settings: Settings, host: str, port: int, prepare: Prepare | Non
 
     Raises:
         StartError: The console cannot start as things are.
+        StoppedError: It was told to stop before it served.
     """
     app = create_app(settings, prepare=prepare)
     config = uvicorn.Config(
@@ -99,13 +91,15 @@ async def serve(settings: Settings, host: str, port: int, prepare: Prepare | Non
         http=_Protocol,
         timeout_graceful_shutdown=math.ceil(settings.drain_seconds) + _LAST_SECONDS,
     )
-    with _listen(host, port) as listening, _start_errors_alone():
+    server = _Server(config, app.state.hub, settings.drain_seconds)
+    with _listen(host, port) as listening, _start_errors_alone(), stopping_on_signals() as stopping:
         async with app.lifespan():
+            stopping.hand_over(server.end)
             where = "Postgres" if settings.database_url else str(settings.data_dir)
             address = f"http://{host}:{listening.getsockname()[1]}"
             listening.listen(config.backlog)  # from here on, who connects is served
             logger.info("the console listens on %s and keeps its data in %s", address, where)
-            await _Server(config, app.state.hub, settings.drain_seconds).serve(sockets=[listening])
+            await server.serve(sockets=[listening])
 
 
 @contextmanager
