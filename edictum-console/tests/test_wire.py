@@ -15,12 +15,11 @@ from edictum_console.domains.stream.frames import OPENING, heartbeat
 from edictum_console.domains.stream.hub import Rhythm
 from edictum_console.security.actor import KeyScope
 from edictum_console.settings import Settings
-from jsonschema import Draft202012Validator  # type: ignore[import-untyped,unused-ignore]
 from test_http import routes
 from test_routes import asked
 from test_rulesets import STRICTER, TEXT
 from test_serve import SECRETS, call, serving
-from transcripts import LINE, Player, requests, transcripts
+from transcripts import LINE, Player, jsonschema, requests, transcripts
 
 TRANSCRIPTS = transcripts()
 SILENT_SECONDS = 15  # at most: the least patient client gives a silent stream up after 120, and proxies after 60
@@ -76,7 +75,7 @@ def test_transcripts_have_every_route_of_agents(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", TRANSCRIPTS)
 def test_transcript_is_one_that_can_be_replayed(name: str) -> None:
     transcript: Any = TRANSCRIPTS[name]
-    Draft202012Validator.check_schema({"$defs": transcript["reads"]})
+    jsonschema.Draft202012Validator.check_schema({"$defs": transcript["reads"]})
     used = [step["answer"].get("reads") for step in requests(transcript) if "answer" in step]
     used += [inner.get("reads") for step in transcript["exchanges"] for inner in step.get("events", ())]
     named = {reads for reads in used if isinstance(reads, str)}
