@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from consoles import Console, Session, WithConsole, running
 from edictum_console.domains.stream.hub import Rhythm
 from edictum_console.security.actor import Role
 from edictum_console.settings import Settings
+from edictum_console.workers import Watch, Worker
 from listeners import listening
 from test_agents import report
 from test_approvals import ask
@@ -64,6 +66,7 @@ def test_page_is_told_what_changes_and_nothing_that_is_secret(with_console: With
             )
             approval = found["approval_created"]
             assert (approval["approval_id"], approval["agent_id"], approval["env"]) == (made["id"], "bot", "production")
+            assert (approval["tool_name"], approval["message"]) == (made["tool_name"], made["message"])
             assert found["bundle_deployed"]["bundle_name"] == "docs-rules"
             assert found["event_created"] == {
                 "accepted": 2,
@@ -77,6 +80,49 @@ def test_page_is_told_what_changes_and_nothing_that_is_secret(with_console: With
             assert "secret.txt" not in page.text
             await upload(eve)
             assert (await other.next()).name == "bundle_uploaded"
+
+    with_console(check, FAST)
+
+
+def test_page_is_told_how_a_decision_came_about(with_console: WithConsole) -> None:
+    async def check(console: Console) -> None:
+        ana, agent = await console.sign_in(), await console.agent()
+        made = await ask(agent)
+        async with listening(console, ana, "topics=approvals", PATH) as page:
+            await ana.must("PUT", f"/api/v1/approvals/{made['id']}", {"approved": True, "reason": "fine"})
+            decided = (await page.named("approval_decided")).data
+            assert (decided["approval_id"], decided["status"]) == (made["id"], "approved")
+            assert (decided["decided_by"], decided["decided_via"]) == ("ana@example.com", "console")
+
+    with_console(check, FAST)
+
+
+def test_pages_of_all_tenants_are_told_when_a_worker_fails_and_when_it_works_again(with_console: WithConsole) -> None:
+    async def nothing() -> None:
+        pass
+
+    async def check(console: Console) -> None:
+        assert "watch" in [worker.name for worker in console.app.state.workers]
+        ana, eve = await console.sign_in(), await second_tenant(console)
+        worker = Worker("rollups", timedelta(seconds=10), nothing)
+        watch = Watch([worker], console.app.state.pulse)
+        async with (
+            listening(console, ana, path=PATH) as page,
+            listening(console, eve, path=PATH) as other,
+            listening(console, ana, "topics=approvals", PATH) as quiet,
+        ):
+            succeeded = worker.succeeded_at + timedelta(hours=1)
+            for status, worker.failing, worker.succeeded_at in (
+                ("failing", True, succeeded),
+                ("late", True, succeeded - timedelta(hours=2)),
+                ("ok", False, succeeded),
+            ):
+                for _ in range(2):  # told once
+                    await watch.look()
+                for told in (page, other):
+                    assert (await told.named("worker_status")).data == {"worker": "rollups", "status": status}
+            await ask(await console.agent())
+            assert (await quiet.next()).name == "approval_created"
 
     with_console(check, FAST)
 

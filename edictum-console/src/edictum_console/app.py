@@ -92,8 +92,8 @@ def create_app(
         prepare: Awaited once the database can be used, before anybody is let in.
     """
     console = _Console.build(settings, hasher or Hasher(), prepare)
-    resources, pulse = console.resources, Pulse(console.resources.stores.bus)
-    hub = Hub(resources, rhythm or Rhythm(), pulse)
+    resources = console.resources
+    hub = Hub(resources, rhythm or Rhythm(), console.pulse)
 
     @asynccontextmanager
     async def running(app: Litestar) -> AsyncIterator[None]:
@@ -135,7 +135,7 @@ def create_app(
                 "hub": hub,
                 "evaluator": Evaluator(),
                 "limits": resources.stores.limits,
-                "pulse": pulse,
+                "pulse": console.pulse,
                 "workers": console.workers,
             }
         ),
@@ -179,6 +179,7 @@ class _Console:
     database: Database
     redis: Any
     resources: Resources
+    pulse: Pulse
     workers: list[Worker]
     prepare: Prepare | None
 
@@ -214,7 +215,8 @@ class _Console:
         logins = LoginKeeper(stores.logins, settings.secret_key, settings.session_ttl)
         sealer = Sealer(settings.sealing_key, settings.previous_sealing_key)
         resources = Resources(settings, scopes, stores, hasher, verifier, logins, sealer)
-        return cls(database, redis, resources, workers_of(resources), prepare)
+        pulse = Pulse(bus)
+        return cls(database, redis, resources, pulse, workers_of(resources, pulse), prepare)
 
     @asynccontextmanager
     async def running(self, app: Litestar) -> AsyncIterator[None]:

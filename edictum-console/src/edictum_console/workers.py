@@ -20,6 +20,7 @@ from edictum_console.domains.events.upkeep import keep_partitions, remove_over
 from edictum_console.domains.rollups.service import fold_all, tidy
 from edictum_console.domains.signing.service import end_overlaps
 from edictum_console.resources import Resources
+from edictum_console.state.pulse import Pulse
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +39,7 @@ class Worker:
         work: What is done.
         succeeded_at: When it last succeeded; the start counts.
         failures: How often it failed.
+        failing: Whether it failed when it last ran.
     """
 
     name: str
@@ -45,12 +47,21 @@ class Worker:
     work: Callable[[], Awaitable[object]]
     succeeded_at: datetime = attrs.field(factory=lambda: datetime.now(UTC))
     failures: int = 0
+    failing: bool = False
 
     def late(self, now: datetime) -> bool:
         """
         Whether it has not succeeded for much longer than it should.
         """
         return now - self.succeeded_at > self.every * _LATE_INTERVALS
+
+    def status(self, now: datetime) -> str:
+        """
+        Say in a word how it is: ``ok``, ``failing``, or ``late``, which makes this replica not ready.
+        """
+        if self.late(now):
+            return "late"
+        return "failing" if self.failing else "ok"
 
     async def run(self, stopping: asyncio.Event) -> None:
         """
@@ -60,19 +71,43 @@ class Worker:
             try:
                 await self.work()
                 self.succeeded_at = datetime.now(UTC)
+                self.failing = False
             except Exception:
                 self.failures += 1
+                self.failing = True
                 logger.exception("the worker %s failed", self.name)
             with suppress(TimeoutError):
                 await asyncio.wait_for(stopping.wait(), self.every.total_seconds())
 
 
-def workers_of(resources: Resources) -> list[Worker]:
+class Watch:
+    """
+    Tells pages when it goes worse with a worker, or better.
+    """
+
+    def __init__(self, workers: Sequence[Worker], pulse: Pulse) -> None:
+        self._workers = workers
+        self._pulse = pulse
+        self._told = {worker.name: "ok" for worker in workers}
+
+    async def look(self) -> None:
+        """
+        Tell what changed since the last time.
+        """
+        now = datetime.now(UTC)
+        for worker in self._workers:
+            status = worker.status(now)
+            if status != self._told[worker.name]:
+                self._told[worker.name] = status
+                self._pulse.happened(None, "worker_status", {"worker": worker.name, "status": status})
+
+
+def workers_of(resources: Resources, pulse: Pulse) -> list[Worker]:
     """
     Make all workers.
     """
     stores, leftovers = resources.stores, Leftovers(resources.scopes.database)
-    return [
+    workers = [
         Worker("claim", timedelta(seconds=30), resources.scopes.database.keep_claim),
         Worker(
             "approval expiry", timedelta(seconds=10), lambda: expire_due(resources.scopes, stores.limits, stores.bus)
@@ -84,6 +119,8 @@ def workers_of(resources: Resources) -> list[Worker]:
         Worker("rollups", timedelta(seconds=10), lambda: fold_all(resources.scopes)),
         Worker("older rollups", timedelta(hours=1), lambda: tidy(resources.scopes)),
     ]
+    watch = Watch(tuple(workers), pulse)
+    return [*workers, Worker("watch", timedelta(seconds=5), watch.look)]
 
 
 @asynccontextmanager

@@ -52,7 +52,7 @@ class Outbox(Repository):
 
         Args:
             kind: What happened.
-            payload: Ids and labels; never arguments of tools, documents or secrets.
+            payload: Ids, labels and what people are asked; never arguments of tools, documents or secrets.
             env: The environment that it concerns; None for all.
             agent_id: The agent that it concerns; None for all.
 

@@ -151,7 +151,7 @@ class Signal:
         kind: ``wake`` - a tenant has changes that streams must learn of; ``key`` - an API key ended; ``missed`` -
             signals may have been lost, so everything that depends on them is to be looked at anew; ``happened`` - what
             is told to whoever looks at a page, and stored nowhere.
-        id: The tenant or the key; None for ``missed``.
+        id: The tenant or the key; None for ``missed``, and for what happened to the console itself.
         said: What happened: names with facts.
     """
 

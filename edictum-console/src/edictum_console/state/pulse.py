@@ -25,7 +25,7 @@ class Pulse:
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
         self._events: defaultdict[tuple[UUID, str], Counter[str]] = defaultdict(Counter)
-        self._others: defaultdict[UUID, list[tuple[str, Mapping[str, Any]]]] = defaultdict(list)
+        self._others: defaultdict[UUID | None, list[tuple[str, Mapping[str, Any]]]] = defaultdict(list)
 
     def events(self, tenant_id: UUID, env: str, counts: Mapping[str, int]) -> None:
         """
@@ -38,12 +38,12 @@ class Pulse:
         """
         self._events[tenant_id, env].update(counts)
 
-    def happened(self, tenant_id: UUID, name: str, facts: Mapping[str, Any]) -> None:
+    def happened(self, tenant_id: UUID | None, name: str, facts: Mapping[str, Any]) -> None:
         """
         Note that something else happened.
 
         Args:
-            tenant_id: To whom.
+            tenant_id: To whom; None if to the console itself, which all tenants' pages are told.
             name: What.
             facts: Ids and labels; never arguments of tools, documents or secrets.
         """
@@ -59,5 +59,5 @@ class Pulse:
         for (tenant_id, env), counts in events.items():
             facts = {"accepted": counts.total(), "env": env, "counts": dict(counts)}
             others[tenant_id].append(("event_created", facts))
-        for tenant_id, said in others.items():
-            await self._bus.send(Signal("happened", tenant_id, said))
+        for whom, said in others.items():
+            await self._bus.send(Signal("happened", whom, said))

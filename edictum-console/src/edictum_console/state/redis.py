@@ -415,6 +415,6 @@ class RedisBus:
                     self._local.deliver(Signal("key", UUID(identifier)))
                 case "happened":
                     happened = [(str(name), dict(facts)) for name, facts in json.loads(said)]
-                    self._local.deliver(Signal("happened", UUID(identifier), happened))
+                    self._local.deliver(Signal("happened", UUID(identifier) if identifier else None, happened))
         except (TypeError, ValueError):
             logger.warning("the bus carried something that is no signal")

@@ -106,7 +106,7 @@ class ApprovalService:
             if once is not None:
                 await replies.keep(once, str(values["id"]))
             facts = {"approval_id": str(values["id"]), "agent_id": agent_id, "tool_name": body.tool_name}
-            facts["expires_at"] = values["expires_at"].isoformat()
+            facts |= {"message": body.message, "expires_at": values["expires_at"].isoformat()}
             await Outbox(self._scope).announce("approval_created", facts, env=actor.env)
             return write(await self._require(values["id"], actor), self._dialect)
 
@@ -193,7 +193,7 @@ class ApprovalService:
             }
             won = await self._rows.decide(approval_id, now, values)
             if won:
-                await self._record(row, "approved" if approved else "denied", caller, reason)
+                await self._record(row, "approved" if approved else "denied", caller, reason, via)
         return await self._outcome(approval_id, actor, won)
 
     async def cancel(self, approval_id: UUID, caller: Caller) -> dict[str, Any]:
@@ -213,7 +213,7 @@ class ApprovalService:
             values = {"status": "cancelled", "decided_at": now, "decided_by": caller.name, "decided_via": "agent"}
             won = await self._rows.decide(approval_id, now, values)
             if won:
-                await self._announce(row, "approval_decided", "cancelled", caller.name, "cancelled")
+                await self._announce(row, "approval_decided", "cancelled", caller.name, "cancelled", "agent")
         return await self._outcome(approval_id, actor, won)
 
     async def decide_all(
@@ -246,7 +246,7 @@ class ApprovalService:
             if row["timeout_action"] == "allow" and not await self._timeout_may_allow(row["env"]):
                 reason = POLICY_BLOCK
             if await self._rows.expire(approval_id, await self._scope.database.now(), reason):
-                await self._announce(row, "approval_timeout", "timed_out", None, reason)
+                await self._announce(row, "approval_timeout", "timed_out", None, reason, None)
 
     async def _outcome(self, approval_id: UUID, actor: KeyActor | PersonActor, won: bool) -> dict[str, Any]:
         shown = write(await self._expired(await self._require(approval_id, actor)), self._dialect)
@@ -283,15 +283,22 @@ class ApprovalService:
             raise _missing()
         return row
 
-    async def _record(self, row: Mapping[str, Any], status: str, caller: Caller, reason: str | None) -> None:
+    async def _record(self, row: Mapping[str, Any], status: str, caller: Caller, reason: str | None, via: str) -> None:
         facts = {"tool_name": row["tool_name"], "args_digest": row["args_digest"], "reason": reason}
         await AuditService(self._scope).record(caller, f"approval.{status}", str(row["id"]), facts)
-        await self._announce(row, "approval_decided", status, caller.name, reason)
+        await self._announce(row, "approval_decided", status, caller.name, reason, via)
 
     async def _announce(
-        self, row: Mapping[str, Any], kind: str, status: str, decided_by: str | None, reason: str | None
+        self,
+        row: Mapping[str, Any],
+        kind: str,
+        status: str,
+        decided_by: str | None,
+        reason: str | None,
+        via: str | None,
     ) -> None:
         facts = {"approval_id": str(row["id"]), "status": status, "decided_by": decided_by, "decision_reason": reason}
+        facts["decided_via"] = via
         await Outbox(self._scope).announce(kind, facts, env=row["env"], agent_id=row["agent_id"])
 
     def _agent_id(self, body: ApprovalRequest, actor: KeyActor) -> str:

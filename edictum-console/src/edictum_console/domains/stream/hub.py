@@ -101,8 +101,10 @@ class Hub:
         """
         Look at what changed; a listener of the bus.
         """
-        if signal.kind == "happened" and signal.id in self._pages:
-            self._pages[signal.id].tell(signal.said)
+        if signal.kind == "happened":
+            for tenant_id, pages in self._pages.items():
+                if signal.id in (None, tenant_id):
+                    pages.tell(signal.said)
         elif signal.kind == "missed":
             self._dirty |= self._tenants.keys() | self._pages.keys()
         elif signal.kind == "wake" and signal.id is not None and self._followed(signal.id):
