@@ -11,6 +11,7 @@ from uuid import UUID
 
 import pytest
 from consoles import Console, Session, WithConsole
+from edictum_console.db.database import Database
 from edictum_console.security.actor import Role
 
 ASK = {"tool_name": "delete_records", "message": "needs a human", "tool_args": {"table": "users"}}
@@ -141,6 +142,27 @@ def test_request_that_is_over_is_never_approved(with_console: WithConsole) -> No
         await end(console, second)
         late = await ana.send("PUT", f"/api/v1/approvals/{second['id']}", {"approved": True})
         assert (late.status_code, late.json()["status"]) == (409, "timeout")
+
+    with_console(check)
+
+
+def test_decision_at_the_end_of_its_time_counts_before_it_and_never_after(
+    with_console: WithConsole, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def check(console: Console) -> None:
+        agent, ana = await console.agent(), await console.sign_in()
+        for milliseconds, status, word in ((-1, 200, "approved"), (0, 409, "timeout"), (1, 409, "timeout")):
+            made = await ask(agent)
+            then = datetime.fromisoformat(made["expires_at"]) + timedelta(milliseconds=milliseconds)
+
+            async def now(self: Database, then: datetime = then) -> datetime:
+                return then
+
+            with monkeypatch.context() as patch:
+                patch.setattr(type(console.database), "now", now)
+                answer = await ana.send("PUT", f"/api/v1/approvals/{made['id']}", {"approved": True})
+                assert (answer.status_code, answer.json()["status"]) == (status, word)
+            assert (await agent.must("GET", f"{PATH}/{made['id']}"))["status"] == word.replace("out", "d_out")
 
     with_console(check)
 

@@ -190,8 +190,9 @@ async def difference(old: StoredRuleset, after: int, text: str) -> Diff:
     """
     name, before = old.version.name, old.version.version
     compared = await compare(old.text, text)
+    # At line feeds only, and with the last one: who applies the lines to the version before gets the other one.
     lines = difflib.unified_diff(
-        old.text.splitlines(), text.splitlines(), f"{name} {before}", f"{name} {after}", lineterm=""
+        old.text.split("\n"), text.split("\n"), f"{name} {before}", f"{name} {after}", lineterm=""
     )
     return Diff(
         name,
