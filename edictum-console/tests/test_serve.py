@@ -81,16 +81,21 @@ def test_serve_without_configuration_prints_the_set_up_link_and_keeps_its_data(t
         token = written.partition("/setup#")[2].split()[0]
         call(address, "/api/v1/setup", {"token": token, "email": EMAIL, "password": PASSWORD})
         _, cookie = call(address, "/api/v1/auth/login", {"email": EMAIL, "password": PASSWORD})
+        headers = {"Cookie": cookie, "X-Requested-With": "test"}
+        key = call(address, "/api/v1/keys", {"env": "production"}, **headers)[0]["key"]
+        agent = {"Authorization": f"Bearer {key}"}
+        assert call(address, "/v1/sessions/s:a:attempts/increment", {"amount": 1}, **agent)[0]["value"] == 1
+        asked, _ = call(address, "/v1/approvals", {"tool_name": "t", "message": "m"}, **agent)
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 0
-    with serving(tmp_path) as (address, written, process):
-        assert "/setup#" not in written
-        me, _ = call(address, "/api/v1/auth/me", Cookie=cookie)
-        assert me["email"] == EMAIL
-        process.kill()
-        process.wait(20)
-    with serving(tmp_path) as (address, _, _):
-        assert call(address, "/api/v1/auth/me", Cookie=cookie)[0]["email"] == EMAIL
+    for count in (2, 3):
+        with serving(tmp_path) as (address, written, process):
+            assert "/setup#" not in written
+            assert call(address, "/api/v1/auth/me", Cookie=cookie)[0]["email"] == EMAIL
+            assert call(address, "/v1/sessions/s:a:attempts/increment", {"amount": 1}, **agent)[0]["value"] == count
+            assert call(address, f"/v1/approvals/{asked['id']}", **agent)[0]["status"] == "pending"
+            process.kill()
+            process.wait(20)
 
 
 @pytest.mark.security

@@ -48,6 +48,31 @@ def facts(event: Event, *names: str) -> tuple[Any, ...]:
     return (event.name, *(event.data[name] for name in names))
 
 
+def test_deployment_whose_commit_fails_is_told_to_nobody(
+    with_console: WithConsole, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    announce = Outbox.announce
+
+    async def fail(*args: Any, **named: Any) -> int:
+        await announce(*args, **named)  # the row for streams, and the hint for after the commit
+        raise ZeroDivisionError
+
+    async def check(console: Console) -> None:
+        ana, agent = await console.sign_in(), await console.agent()
+        await deployed(console)
+        await upload(ana, STRICTER)
+        async with listening(console, agent, NAMED) as stream:
+            await stream.named("ruleset_updated")
+            with monkeypatch.context() as patch:
+                patch.setattr(Outbox, "announce", fail)
+                failed = await ana.post("/api/v1/bundles/docs-rules/2/deploy", {"env": "production"})
+                assert failed.status_code == 500
+            assert await quiet(stream, console) == []
+            assert (await agent.must("GET", "/v1/rulesets/docs-rules/current"))["version"] == 1
+
+    with_console(check, rhythm=NEVER)
+
+
 @pytest.mark.parametrize("path", ["/v1/stream", "/api/v1/stream"])
 def test_stream_begins_at_once_and_tells_of_deployments(with_console: WithConsole, path: str) -> None:
     async def check(console: Console) -> None:
