@@ -64,8 +64,17 @@ class Outbound:
         """
         self.targets = targets
         self.plaintext = plaintext
-        self.context = context or ssl.create_default_context()
         self.timeout = timeout
+        self._context = context
+
+    @property
+    def context(self) -> ssl.SSLContext:
+        """
+        How certificates are checked; read when it is first needed, because that takes long.
+        """
+        if self._context is None:
+            self._context = ssl.create_default_context()
+        return self._context
 
     def check(self, url: str) -> None:
         """
