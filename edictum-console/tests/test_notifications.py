@@ -7,8 +7,11 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
+import json
 import logging
+import re
 from datetime import UTC, datetime, timedelta
+from html import unescape
 from typing import Any
 from uuid import UUID
 
@@ -17,9 +20,13 @@ from channels import CHANNELS, SECRETS, SLACK_TOKEN, WEBHOOK, WEBHOOK_SECRET, Wo
 from consoles import Console, Session, WithConsole
 from edictum_console.domains.notifications.configs import MASK
 from edictum_console.domains.notifications.delivering import MOST_FAILURES, Deliverer
+from edictum_console.domains.notifications.notices import decided, notice_of
 from edictum_console.domains.notifications.queue import NoticeQueue, matches
 from edictum_console.domains.notifications.schemas import Kind
-from edictum_console.domains.notifications.senders.parts import fitted
+from edictum_console.domains.notifications.senders import discord, slack, telegram
+from edictum_console.domains.notifications.senders.parts import Message, fitted
+from edictum_console.domains.settings.schemas import NotifyArgs
+from edictum_console.ids import new_id
 from edictum_console.metrics import Metrics
 from edictum_console.security.actor import Role
 from edictum_console.settings import Settings
@@ -261,6 +268,32 @@ def test_what_was_decided_before_it_was_told_is_not_asked_any_more(console_setti
     with_world(console_settings, check)
 
 
+def test_message_that_was_on_its_way_when_it_was_decided_is_changed_too(console_settings: Settings) -> None:
+    async def check(world: World) -> None:
+        channel = await world.channel("telegram")
+        made = await ask(await world.console.agent())
+        await world.next()
+        await world.deliver()
+        (sent,) = await world.console.database.fetch("SELECT id, external_ref FROM notification_deliveries")
+        # As it is between being taken and being sent.
+        later, taken = (
+            datetime.now(UTC) + timedelta(seconds=30),
+            "SET status = 'waiting', next_at = {}, external_ref = NULL",
+        )
+        await world.console.database.fetch(f"UPDATE notification_deliveries {taken}", later)
+        await decide(world.admin, made)
+        statuses = [(one["edit"], one["status"]) for one in await world.deliveries(channel)]
+        assert statuses == [(False, "dropped"), (True, "waiting")]
+        arrived = "UPDATE notification_deliveries SET status = 'sent', external_ref = {} WHERE id = {}"
+        await world.console.database.fetch(arrived, sent["external_ref"], sent["id"])
+        await due(world)
+        await world.deliver()
+        edited = await world.next()
+        assert (edited.path.rpartition("/")[2], edited.json["message_id"]) == ("editMessageText", 7)
+
+    with_world(console_settings, check)
+
+
 async def due(world: World) -> None:
     """
     Let everything that waits be due.
@@ -468,27 +501,49 @@ def test_text_is_cut_where_it_still_fits_when_escaped() -> None:
     assert fitted("short", 5, str) == "short"
 
 
-@pytest.mark.parametrize("letter", ["x", "&", "`", "*"])
-def test_largest_request_fits_what_chats_take(console_settings: Settings, letter: str) -> None:
-    async def check(world: World) -> None:
-        for kind in ("telegram", "slack_app", "discord"):
-            await world.channel(kind)
-        long = letter * 255
-        await ask(
-            await world.console.agent(),
-            tool_name=long,
-            message=letter * 4096,
-            tool_args={"a": letter * 9000},
-            rule_name=long,
-        )
-        told = await several(world, 3)
-        seen = told["telegram"].json["text"].replace("&amp;", "&").replace("<pre>", "").replace("</pre>", "")
-        assert len(seen) <= 4096
-        assert all(len(block["text"]["text"]) <= 3000 for block in told["slack"].json["blocks"][:-1])
-        assert len(told["discord"].json["embeds"][0]["description"]) <= 4096
-        assert told["discord"].json["embeds"][0]["description"].count("```") == 4
+@pytest.mark.parametrize("letter", ["x", "&", "`", "*", "<"])
+def test_largest_message_fits_what_chats_take(letter: str) -> None:
+    row = {
+        "id": new_id(),
+        "env": "e" * 128,
+        "agent_id": "a" * 128,
+        "tool_name": letter * 255,
+        "rule_name": letter * 255,
+        "message": letter * 4096,
+        "tool_args": json.dumps({"a": letter * 9000}),
+        "args_digest": "0" * 64,
+        "expires_at": datetime.now(UTC),
+    }
+    told = decided(notice_of(row, NotifyArgs.FULL), "denied", letter * 320, letter * 64, letter * 2000)
+    message = Message("1", told, "https://console.example.com/approvals/018f4e5a-0000-7000-8000-000000000000")
+    assert len(unescape(re.sub("</?(?:b|pre)>", "", telegram.text(message)))) <= 4096
+    blocks = slack.content(message)["blocks"]
+    assert max(len(block["text"]["text"]) for block in blocks) <= 3000
+    description = discord.embed(message)["description"]
+    assert len(description) < 4096  # so that nothing was cut off, which would leave a block open
+    assert description.count("```") == 4
 
-    with_world(console_settings, check)
+
+def test_examples_in_the_document_are_bodies_that_are_taken(with_console: WithConsole) -> None:
+    async def check(console: Console) -> None:
+        ana = await console.sign_in()
+        document = await ana.must("GET", "/docs/openapi.json")
+        found = {
+            name: schema["examples"]
+            for name, schema in document["components"]["schemas"].items()
+            if "examples" in schema
+        }
+        assert len(found) >= 3
+        example = next(examples[0] for name, examples in found.items() if name.endswith("NewChannel"))
+        made = await ana.must("POST", CHANNELS, example)
+        path = f"{CHANNELS}/{made['id']}"
+        example = next(examples[0] for name, examples in found.items() if name.endswith("ChangedChannel"))
+        await ana.must("PUT", path, example)
+        example = next(examples[0] for name, examples in found.items() if name.endswith("NewIdentity"))
+        (person,) = (await ana.must("GET", "/api/v1/users"))["users"]
+        await ana.must("POST", f"{path}/identities", {**example, "user_id": person["id"]})
+
+    with_console(check)
 
 
 def test_channel_is_tried_out_and_says_why_not_in_the_consoles_words(console_settings: Settings) -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 from uuid import UUID
 
 import attrs
@@ -75,6 +75,13 @@ class NewChannel:
         enabled: Whether it is used.
     """
 
+    EXAMPLE: ClassVar[dict[str, Any]] = {
+        "name": "on call",
+        "type": "webhook",
+        "config": {"url": "https://hooks.example.com/edictum", "secret": "at-least-16-characters"},
+        "filters": {"environments": ["production"], "kinds": ["approval_requested"]},
+    }
+
     name: Name
     type: ChannelType
     config: dict[str, Any]
@@ -87,6 +94,13 @@ class ChangedChannel:
     """
     A channel as it is to be.  A secret that ``config`` does not name, or names as it is shown, stays as it is.
     """
+
+    EXAMPLE: ClassVar[dict[str, Any]] = {
+        "name": "on call",
+        "config": {"url": "https://hooks.example.com/edictum"},
+        "filters": {"agent_patterns": ["docs-*"]},
+        "enabled": True,
+    }
 
     name: Name
     config: dict[str, Any]
@@ -198,6 +212,11 @@ class NewIdentity:
         external_user_id: What the channel's provider calls them: an id, never a name that people choose.
         user_id: The person.
     """
+
+    EXAMPLE: ClassVar[dict[str, Any]] = {
+        "external_user_id": "U024BE7LH",
+        "user_id": "018f4e5a-0000-7000-8000-000000000000",
+    }
 
     external_user_id: ExternalUser
     user_id: UUID

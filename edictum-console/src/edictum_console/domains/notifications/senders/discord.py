@@ -8,7 +8,7 @@ import re
 from typing import Any
 
 from edictum_console.domains.notifications.configs import DiscordConfig
-from edictum_console.domains.notifications.senders.parts import Message, fitted, post_json, text_of
+from edictum_console.domains.notifications.senders.parts import Message, fitted, number_of, post_json
 from edictum_console.outbound.http import Outbound
 
 _MARKS = re.compile(r"([\\`*_\[\]()<>#|~])")
@@ -21,19 +21,25 @@ async def send(outbound: Outbound, base: str, config: DiscordConfig, message: Me
     """
     Send a message, or change one, and return its number.
     """
-    notice = message.notice
-    lines = [f"{name}: {fitted(value, _LONGEST_FACT, _escaped)}" for name, value in notice.facts]
-    lines.append(f"```\n{fitted(notice.message, _LONGEST_MESSAGE, _in_block)}\n```")
-    if notice.arguments:
-        lines.append(f"```\n{fitted(notice.arguments, _LONGEST_ARGUMENTS, _in_block)}\n```")
-    embed = {"title": notice.title, "description": "\n".join(lines)[:4096], "url": message.link}
-    body: dict[str, Any] = {"content": "", "embeds": [embed], "allowed_mentions": {"parse": []}}
+    body: dict[str, Any] = {"content": "", "embeds": [embed(message)], "allowed_mentions": {"parse": []}}
     url = f"{base}/channels/{config.discord_channel_id}/messages"
     headers = {"Authorization": f"Bot {config.bot_token}"}
     if message.edits is not None:
         await post_json(outbound, f"{url}/{message.edits}", body, headers, "PATCH")
         return message.edits
-    return text_of(await post_json(outbound, url, body, headers), "id")
+    return number_of(await post_json(outbound, url, body, headers), "id")
+
+
+def embed(message: Message) -> dict[str, str]:
+    """
+    Write a notice in what Discord shows as a card.
+    """
+    notice = message.notice
+    lines = [f"{name}: {fitted(value, _LONGEST_FACT, _escaped)}" for name, value in notice.facts]
+    lines.append(f"```\n{fitted(notice.message, _LONGEST_MESSAGE, _in_block)}\n```")
+    if notice.arguments:
+        lines.append(f"```\n{fitted(notice.arguments, _LONGEST_ARGUMENTS, _in_block)}\n```")
+    return {"title": notice.title, "description": "\n".join(lines)[:4096], "url": message.link}
 
 
 def _escaped(text: str) -> str:

@@ -99,6 +99,19 @@ def text_of(found: Any, *path: str) -> str:
     return str(found)
 
 
+def number_of(found: Any, *path: str) -> str:
+    """
+    Read a number out of an answer, which later stands in an address.
+
+    Raises:
+        OutboundError: There is none.
+    """
+    text = text_of(found, *path)
+    if not text.isascii() or not text.isdigit():
+        raise OutboundError("the answer was not understood")
+    return text
+
+
 def fitted(text: str, limit: int, escape: Callable[[str], str]) -> str:
     """
     Escape as much of a text as fits.

@@ -8,7 +8,7 @@ from html import escape
 from typing import Any
 
 from edictum_console.domains.notifications.configs import TelegramConfig
-from edictum_console.domains.notifications.senders.parts import Message, fitted, post_json, text_of
+from edictum_console.domains.notifications.senders.parts import Message, fitted, number_of, post_json
 from edictum_console.outbound.http import Outbound
 
 _LONGEST_FACT = 140  # of all of them, with the blocks, Telegram takes 4096 characters
@@ -33,7 +33,7 @@ async def send(outbound: Outbound, base: str, config: TelegramConfig, message: M
         body["reply_markup"] = {"inline_keyboard": [row]}
     if message.edits is None:
         answer = await post_json(outbound, f"{base}/bot{config.bot_token}/sendMessage", body)
-        return text_of(answer, "result", "message_id")
+        return number_of(answer, "result", "message_id")
     body["message_id"] = int(message.edits)
     await post_json(outbound, f"{base}/bot{config.bot_token}/editMessageText", body)
     return message.edits
