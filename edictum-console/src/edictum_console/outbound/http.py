@@ -95,9 +95,7 @@ class Outbound:
         if "@" in parts.netloc or "\\" in url:
             raise RefusedTargetError("the address holds a user name")
 
-    async def send(
-        self, method: str, url: str, headers: Mapping[str, str], body: bytes, *, limit: int = _LARGEST_ANSWER
-    ) -> Answer:
+    async def send(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
         """
         Send a request, and read the beginning of what is answered.
 
@@ -107,9 +105,10 @@ class Outbound:
             OutboundError: What is answered is not success; a redirect is none.
         """
         self.check(url)
+        context = self.context  # made before the time begins to count
         try:
             async with asyncio.timeout(self.timeout):
-                return await self._send(method, url, headers, body, limit)
+                return await self._send(context, method, url, headers, body)
         except TimeoutError:
             raise UnreachableError(f"there was no answer within {self.timeout:g} seconds") from None
         except (httpcore.NetworkError, httpcore.TimeoutException) as error:
@@ -117,18 +116,20 @@ class Outbound:
         except (httpcore.ProtocolError, httpcore.UnsupportedProtocol):
             raise UnreachableError("what was answered is not HTTP") from None
 
-    async def _send(self, method: str, url: str, headers: Mapping[str, str], body: bytes, limit: int) -> Answer:
+    async def _send(
+        self, context: ssl.SSLContext, method: str, url: str, headers: Mapping[str, str], body: bytes
+    ) -> Answer:
         # A pool for each request: what was judged is what is connected to, and nothing stays open.
-        pool = httpcore.AsyncConnectionPool(self.context, network_backend=_Backend(self.targets), max_connections=1)
+        pool = httpcore.AsyncConnectionPool(context, network_backend=_Backend(self.targets), max_connections=1)
         async with pool, pool.stream(method, url, headers=list(headers.items()), content=body) as response:
             if not 200 <= response.status <= 299:
                 raise OutboundError(f"the answer was {response.status}", _retry_after(response.headers))
             read = bytearray()
             async for part in response.aiter_stream():
                 read += part
-                if len(read) >= limit:
+                if len(read) >= _LARGEST_ANSWER:
                     break
-            return Answer(response.status, bytes(read[:limit]))
+            return Answer(response.status, bytes(read[:_LARGEST_ANSWER]))
 
 
 class _Backend(httpcore.AsyncNetworkBackend):

@@ -5,6 +5,7 @@ E-mail, over a mail server that somebody names.
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Sequence
 from email.message import EmailMessage
 from enum import StrEnum
@@ -64,9 +65,10 @@ async def send_mail(
         OutboundError: It does not take the message.
     """
     check_server(outbound, server)
+    context = outbound.context  # made before the time begins to count
     try:
         async with asyncio.timeout(outbound.timeout):
-            await _send(outbound, server, sender, recipients, message)
+            await _send(outbound, context, server, sender, recipients, message)
     except TimeoutError:
         raise UnreachableError(f"the mail server did not answer within {outbound.timeout:g} seconds") from None
     except aiosmtplib.SMTPAuthenticationError:
@@ -75,25 +77,34 @@ async def send_mail(
         raise OutboundError("the mail server takes none of the recipients") from None
     except aiosmtplib.SMTPResponseException as error:
         raise OutboundError(f"the mail server answered {error.code}") from None
-    except (aiosmtplib.SMTPException, OSError):
+    except (aiosmtplib.SMTPException, OSError, ValueError):
         raise UnreachableError("the connection to the mail server failed") from None
 
 
 async def _send(
-    outbound: Outbound, server: MailServer, sender: str, recipients: Sequence[str], message: EmailMessage
+    outbound: Outbound,
+    context: ssl.SSLContext,
+    server: MailServer,
+    sender: str,
+    recipients: Sequence[str],
+    message: EmailMessage,
 ) -> None:
     connection = await outbound.targets.connect(server.host, server.port)
-    client = aiosmtplib.SMTP(
-        hostname=server.host,  # whose name the certificate has to have; the connection is there already
-        sock=connection,
-        username=server.user,
-        password=server.password,
-        local_hostname=sender.rpartition("@")[2],  # instead of the name of this machine
-        use_tls=server.tls is MailTls.TLS,
-        start_tls=None if server.tls is MailTls.TLS else server.tls is MailTls.STARTTLS,
-        tls_context=outbound.context,
-        timeout=outbound.timeout,
-    )
+    try:
+        client = aiosmtplib.SMTP(
+            hostname=server.host,  # whose name the certificate has to have; the connection is there already
+            sock=connection,
+            username=server.user,
+            password=server.password,
+            local_hostname=sender.rpartition("@")[2],  # instead of the name of this machine
+            use_tls=server.tls is MailTls.TLS,
+            start_tls=None if server.tls is MailTls.TLS else server.tls is MailTls.STARTTLS,
+            tls_context=context,
+            timeout=outbound.timeout,
+        )
+    except ValueError:
+        connection.close()
+        raise
     try:
         async with client:
             await client.send_message(message, sender=sender, recipients=list(recipients))

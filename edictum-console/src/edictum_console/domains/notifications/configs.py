@@ -21,7 +21,7 @@ from edictum_console.outbound.mail import MailServer, MailTls, check_server
 MASK = "********"
 
 # What follows the "$" is for Python, where that also matches before a line feed at the end.
-_MAILBOX = r"^[A-Za-z0-9.!#%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9.-]{1,190}$(?!\n)"
+_MAILBOX = r"^[A-Za-z0-9.!#%&'*+/=?^_`{|}~-]{1,64}@(?=.{1,190}$)([A-Za-z0-9-]{1,63}\.)*[A-Za-z0-9-]{1,63}$(?!\n)"
 
 Url: TypeAlias = Annotated[str, Meta(min_length=1, max_length=2048)]
 Token: TypeAlias = Annotated[str, Meta(pattern=r"^[!-~]{1,512}$(?!\n)")]

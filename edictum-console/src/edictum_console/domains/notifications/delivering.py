@@ -149,6 +149,9 @@ class _Attempt:
             await self._failed(channel, error.text, error.retry_after)
         except (ConsoleError, SealBrokenError):
             await self._failed(channel, "how the channel is reached cannot be read", None)
+        except Exception:
+            logger.exception("the message %s could not be sent", row["id"])
+            await self._failed(channel, "the console failed to send it", None)
         else:
             await self._sent(reference)
 
