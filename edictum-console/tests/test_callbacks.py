@@ -396,6 +396,7 @@ def test_call_that_is_not_from_slack_or_not_from_now_is_refused(console_settings
     with_world(console_settings, check)
 
 
+@pytest.mark.parametrize("console_settings", ["embedded"], indirect=True)
 def test_callbacks_are_limited_by_address(console_settings: Settings) -> None:
     from edictum_console.domains.callbacks.controllers import CALLS
 

@@ -37,6 +37,8 @@ from test_pages import PATH, heard
 from test_tenants import second_tenant
 
 SETTINGS = "/api/v1/settings"
+# For what does not depend on the database.
+EMBEDDED = pytest.mark.parametrize("console_settings", ["embedded"], indirect=True)
 HIDDEN = "use ghp_canaryA1B2C3D4E5F6G7H8I9J0K1L2M3N4O5"
 
 
@@ -99,6 +101,7 @@ def test_channel_is_kept_with_its_secrets_hidden(console_settings: Settings) -> 
     with_world(console_settings, check)
 
 
+@EMBEDDED
 def test_secret_is_not_sent_to_another_place_than_it_was_given_for(console_settings: Settings) -> None:
     async def check(world: World) -> None:
         ana = world.admin
@@ -126,6 +129,7 @@ def test_secret_is_not_sent_to_another_place_than_it_was_given_for(console_setti
     with_world(console_settings, check)
 
 
+@EMBEDDED
 def test_channel_that_makes_no_sense_is_refused_without_its_values(with_console: WithConsole) -> None:
     async def check(console: Console) -> None:
         ana = await console.sign_in()
@@ -439,6 +443,7 @@ def test_message_is_sent_once_by_many_workers_and_again_by_one_that_was_interrup
 
 
 @pytest.mark.security
+@EMBEDDED
 def test_arguments_leave_as_far_as_the_tenant_decided(console_settings: Settings) -> None:
     arguments = {
         "table": "users",
@@ -471,6 +476,7 @@ def test_arguments_leave_as_far_as_the_tenant_decided(console_settings: Settings
 
 
 @pytest.mark.security
+@EMBEDDED
 def test_text_of_agents_is_text_and_nothing_else(console_settings: Settings) -> None:
     odd = "a\nb <@U1> <!channel> &amp; </pre> ``` *x* [y](http://z) @everyone"
 
@@ -524,6 +530,7 @@ def test_largest_message_fits_what_chats_take(letter: str) -> None:
     assert description.count("```") == 4
 
 
+@EMBEDDED
 def test_examples_in_the_document_are_bodies_that_are_taken(with_console: WithConsole) -> None:
     async def check(console: Console) -> None:
         ana = await console.sign_in()
@@ -546,6 +553,7 @@ def test_examples_in_the_document_are_bodies_that_are_taken(with_console: WithCo
     with_console(check)
 
 
+@EMBEDDED
 def test_channel_is_tried_out_and_says_why_not_in_the_consoles_words(console_settings: Settings) -> None:
     async def check(world: World) -> None:
         ana = world.admin
@@ -580,6 +588,7 @@ def test_channel_is_tried_out_and_says_why_not_in_the_consoles_words(console_set
     with_world(console_settings, check)
 
 
+@EMBEDDED
 def test_channel_on_a_network_that_nobody_named_is_not_reached(console_settings: Settings) -> None:
     async def check(world: World) -> None:
         hook = await world.channel("webhook")
@@ -595,6 +604,7 @@ def test_channel_on_a_network_that_nobody_named_is_not_reached(console_settings:
     with_world(console_settings, check, outbound_networks=())
 
 
+@EMBEDDED
 def test_console_without_https_sends_no_buttons_to_telegram(console_settings: Settings) -> None:
     async def check(world: World) -> None:
         channel = await world.channel("telegram")

@@ -516,6 +516,8 @@ def test_redis_that_goes_away_is_unavailable_and_the_bus_comes_back_by_itself(re
                         await bus.send(Signal("wake", new_id()))
                     with pytest.raises(UnavailableError):
                         await limits.take(Limit("login", 1, HOUR, strict=True), "a")
+                    with pytest.raises(UnavailableError):
+                        await RedisMemory(client).first("a", HOUR)
                     assert [await limits.take(Limit("events", 1, HOUR), "a") > 0 for _ in range(2)] == [False, True]
                 finally:
                     await asyncio.to_thread(redis_server.start)
