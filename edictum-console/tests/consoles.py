@@ -12,6 +12,7 @@ import attrs
 import httpx
 from edictum_console.app import Prepare, create_app
 from edictum_console.db.database import Database
+from edictum_console.domains.notifications.senders.parts import Providers
 from edictum_console.domains.stream.hub import Rhythm
 from edictum_console.security.actor import Role
 from edictum_console.security.passwords import Hasher
@@ -123,12 +124,15 @@ Check: TypeAlias = Callable[[Console], Awaitable[Any]]
 
 @asynccontextmanager
 async def running(
-    settings: Settings, rhythm: Rhythm | None = None, prepare: Prepare | None = None
+    settings: Settings,
+    rhythm: Rhythm | None = None,
+    prepare: Prepare | None = None,
+    providers: Providers | None = None,
 ) -> AsyncIterator[Console]:
     """
     Run a console with cheap hashes.
     """
-    app = create_app(settings, hasher=Hasher(cost=4), rhythm=rhythm, prepare=prepare)
+    app = create_app(settings, hasher=Hasher(cost=4), rhythm=rhythm, prepare=prepare, providers=providers)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)  # type: ignore[arg-type]  # Litestar's own types
     async with app.lifespan(), httpx.AsyncClient(transport=transport, base_url=settings.base_url) as client:
         yield Console(app, client)

@@ -239,6 +239,8 @@ def test_routes_that_are_open_are_these(console_settings: Settings) -> None:
         ("POST", "/api/v1/auth/token"),
         ("POST", "/api/v1/auth/token/refresh"),
         ("GET", "/.well-known/security.txt"),
+        ("POST", "/api/v1/telegram/webhook/{channel_id:uuid}"),
+        ("POST", "/api/v1/slack/interactions/{channel_id:uuid}"),
     }
 
 
@@ -274,6 +276,7 @@ def test_every_route_refuses_whom_it_is_not_for(with_console: WithConsole, conso
 def test_every_route_with_an_id_answers_404_for_one_of_another_tenant(
     with_console: WithConsole, console_settings: Settings
 ) -> None:
+    from channels import CHANNELS, WEBHOOK
     from test_compositions import compose
     from test_library import add, rule
     from test_rulesets import upload
@@ -293,6 +296,9 @@ def test_every_route_with_an_id_answers_404_for_one_of_another_tenant(
         happened |= {"session_id": "s", "workflow": {"name": "w"}}
         await their_agent.must("POST", "/v1/events", {"events": [happened]})
         (event,) = (await other.must("GET", "/api/v1/events"))["events"]
+        channel = await other.must("POST", CHANNELS, WEBHOOK)
+        known = {"external_user_id": "U1", "user_id": users["users"][0]["id"]}
+        identity = await other.must("POST", f"{CHANNELS}/{channel['id']}/identities", known)
         theirs = {
             "{key_id:uuid}": made["api_key"]["id"],
             "{user_id:uuid}": users["users"][0]["id"],
@@ -303,6 +309,8 @@ def test_every_route_with_an_id_answers_404_for_one_of_another_tenant(
             "{agent_id:str}": "theirs",
             "{version:int}": "1",
             "{contract_id:str}": "no-env",
+            "{channel_id:uuid}": channel["id"],
+            "{identity_id:uuid}": identity["id"],
             "{token_id:uuid}": (await other.must("POST", "/api/v1/auth/token", {}))["id"],
         }
         await add(other)
@@ -331,12 +339,14 @@ def test_every_route_with_an_id_answers_404_for_one_of_another_tenant(
             "contracts",
             "compositions",
             "auth/tokens",
+            "notifications/channels",
+            f"notifications/channels/{channel['id']}/identities",
         )
         before = [await other.must("GET", f"/api/v1/{name}") for name in lists]
         ana = await console.sign_in()
         tried = 0
         for method, route, handler in routes(console_settings):
-            if "{" not in route or not route.startswith("/api/v1") or is_for_agents(handler):
+            if "{" not in route or not route.startswith("/api/v1") or is_for_agents(handler) or is_open(handler):
                 continue
             if "/resolve/" in route:
                 continue  # explains for any agent, also one that was never seen; it has a test of its own
@@ -344,6 +354,8 @@ def test_every_route_with_an_id_answers_404_for_one_of_another_tenant(
             body: dict[str, Any] = {"env": "production"} if path.endswith(("deploy", "rollback")) else {}
             body = {"approved": True} if "/approvals/" in path else body
             query = {"from": 1, "to": 1, "env": "theirs" if "/agents/" in path else "production"}
+            body = {"name": "x", "config": {}} if path.endswith(channel["id"]) else body
+            body = known if path.endswith("/identities") else body
             body = {"definition": rule()} if "/contracts/" in path else body
             answer = await ana.send(method, path, None if method in ("GET", "DELETE") else body, params=query)
             assert answer.status_code == 404, (method, path, answer.text)

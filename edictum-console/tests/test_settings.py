@@ -111,3 +111,15 @@ def test_damaged_generated_secret_is_refused(tmp_path: Path) -> None:
     (tmp_path / "data" / "sealing.key").write_text("short")
     with pytest.raises(SettingsError, match=r"sealing\.key"):
         load(tmp_path)
+
+
+def test_what_leaves_without_tls_is_refused_in_production_and_networks_are_named(tmp_path: Path) -> None:
+    production = {**COMPLETE, "EDICTUM_ENV_NAME": "production", "EDICTUM_BASE_URL": "https://console.example.com"}
+    found = problems(tmp_path, **production, EDICTUM_OUTBOUND_PLAINTEXT="true", EDICTUM_OUTBOUND_NETWORKS="mail.intern")
+    assert sorted(problem.split()[0] for problem in found) == [
+        "EDICTUM_OUTBOUND_NETWORKS",
+        "EDICTUM_OUTBOUND_PLAINTEXT",
+    ]
+    settings = load(tmp_path, **production, EDICTUM_OUTBOUND_NETWORKS="10.1.0.0/16, fd00::1")
+    assert [str(network) for network in settings.outbound_networks] == ["10.1.0.0/16", "fd00::1/128"]
+    assert not settings.outbound_plaintext

@@ -24,7 +24,7 @@ from edictum_console.db.tables import Tenants, Users
 from edictum_console.errors import ConflictError, InvalidError, UnavailableError
 from edictum_console.ids import new_id
 from edictum_console.state.database import DatabaseLogins, DatabaseSessionValues
-from edictum_console.state.memory import MemoryBus, MemoryPresence, MemoryRateLimits
+from edictum_console.state.memory import LocalMemory, MemoryBus, MemoryPresence, MemoryRateLimits
 from edictum_console.state.operations import (
     Applied,
     CompareAndSet,
@@ -40,6 +40,7 @@ from edictum_console.state.ports import (
     Bus,
     Limit,
     Logins,
+    Memory,
     Once,
     Place,
     Presence,
@@ -51,6 +52,7 @@ from edictum_console.state.ports import (
 from edictum_console.state.redis import (
     RedisBus,
     RedisLogins,
+    RedisMemory,
     RedisPresence,
     RedisRateLimits,
     RedisSessionValues,
@@ -71,6 +73,7 @@ class Stores:
     limits: RateLimits
     bus: Bus
     presence: Presence
+    memory: Memory
     place: Place
     user_id: UUID
 
@@ -101,7 +104,9 @@ def with_stores(request: pytest.FixtureRequest, tmp_path: Path) -> WithStores:
             place = Place(new_id(), "production")
             logins = RedisLogins(client, HOUR * 24)
             values, presence = RedisSessionValues(client), RedisPresence(client, PRESENT)
-            return await function(Stores(values, logins, RedisRateLimits(client), bus, presence, place, new_id()))
+            return await function(
+                Stores(values, logins, RedisRateLimits(client), bus, presence, RedisMemory(client), place, new_id())
+            )
 
     async def in_database(function: Callable[[Stores], Awaitable[Any]]) -> Any:
         database = PostgresDatabase(url) if url else SqliteDatabase(tmp_path / "console.db")
@@ -116,7 +121,9 @@ def with_stores(request: pytest.FixtureRequest, tmp_path: Path) -> WithStores:
             values, logins = DatabaseSessionValues(Scopes(database, wake)), DatabaseLogins(database)
             place = Place(tenant, "production")
             presence = MemoryPresence(PRESENT)
-            return await function(Stores(values, logins, MemoryRateLimits(), MemoryBus(), presence, place, user))
+            return await function(
+                Stores(values, logins, MemoryRateLimits(), MemoryBus(), presence, LocalMemory(), place, user)
+            )
         finally:
             await database.close()
 
@@ -447,6 +454,32 @@ def test_stream_that_is_not_kept_is_present_no_more(with_stores: WithStores) -> 
     with_stores(check)
 
 
+def test_what_is_remembered_is_the_first_once_until_it_is_forgotten(with_stores: WithStores) -> None:
+    async def check(stores: Stores) -> None:
+        what = str(new_id())
+        tries = await asyncio.gather(*(stores.memory.first(what, HOUR) for _ in range(20)))
+        assert sorted(tries) == [False] * 19 + [True]
+        assert await stores.memory.first(f"{what}-other", timedelta(milliseconds=1))
+        async with asyncio.timeout(10):
+            while not await stores.memory.first(f"{what}-other", timedelta(milliseconds=1)):
+                await asyncio.sleep(0.001)
+
+    with_stores(check)
+
+
+def test_memory_of_this_process_forgets_what_is_over() -> None:
+    async def check() -> None:
+        now = 0.0
+        memory = LocalMemory(lambda: now)
+        for number in range(2000):
+            assert await memory.first(str(number), timedelta(seconds=1))
+            now += 0.01
+        assert len(memory._until) < 1200
+        assert not await memory.first("1999", timedelta(seconds=1))
+
+    asyncio.run(check())
+
+
 def test_signal_reaches_every_listener_until_it_stops(with_stores: WithStores) -> None:
     async def check(stores: Stores) -> None:
         first: asyncio.Queue[Signal] = asyncio.Queue()
@@ -483,6 +516,8 @@ def test_redis_that_goes_away_is_unavailable_and_the_bus_comes_back_by_itself(re
                         await bus.send(Signal("wake", new_id()))
                     with pytest.raises(UnavailableError):
                         await limits.take(Limit("login", 1, HOUR, strict=True), "a")
+                    with pytest.raises(UnavailableError):
+                        await RedisMemory(client).first("a", HOUR)
                     assert [await limits.take(Limit("events", 1, HOUR), "a") > 0 for _ in range(2)] == [False, True]
                 finally:
                     await asyncio.to_thread(redis_server.start)

@@ -20,7 +20,12 @@ from test_settings import load
 from test_tenants import second_tenant
 
 SETTINGS = "/api/v1/settings"
-USUAL = {"timeout_may_allow": True, "event_retention_days": 90, "rules_override_client": False}
+USUAL = {
+    "timeout_may_allow": True,
+    "event_retention_days": 90,
+    "rules_override_client": False,
+    "notify_args": "redacted",
+}
 CONTACT = "/.well-known/security.txt"
 
 

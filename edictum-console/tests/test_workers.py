@@ -11,7 +11,14 @@ from edictum_console.db.database import Database
 from edictum_console.db.leftovers import Leftovers
 from edictum_console.db.outbox import Outbox
 from edictum_console.db.scope import Scopes
-from edictum_console.db.tables import Approvals, Feed, Tenants
+from edictum_console.db.tables import (
+    ApprovalActionTokens,
+    Approvals,
+    Feed,
+    NotificationChannels,
+    NotificationDeliveries,
+    Tenants,
+)
 from edictum_console.ids import new_id
 from edictum_console.state.database import DatabaseLogins, DatabaseSessionValues
 from edictum_console.state.operations import Increment, Put
@@ -53,8 +60,33 @@ def test_leftovers_are_removed_and_what_goes_on_stays(with_database: WithDatabas
             }
             asking |= {"timeout_seconds": 1, "timeout_action": "block", "key_id": new_id(), "tenant_id": tenant}
             await approvals.insert(approvals(id=new_id(), created_at=asked, **asking))
+        channels, messages = database.table(NotificationChannels), database.table(NotificationDeliveries)
+        buttons, channel = database.table(ApprovalActionTokens), new_id()
+        reached: dict[str, Any] = {"channel_type": "webhook", "config_sealed": "", "created_by": "ana"}
+        await channels.insert(channels(id=channel, tenant_id=tenant, name="c", **reached))
+        for days in (29, 31):
+            about: dict[str, Any] = {
+                "tenant_id": tenant,
+                "channel_id": channel,
+                "subject_id": new_id(),
+                "content": "{}",
+                "kind": "k",
+            }
+            old = datetime.now(UTC) - timedelta(days=days)
+            await messages.insert(messages(id=new_id(), created_at=old, **about))
+        for hours in (-1, 1):
+            expires = datetime.now(UTC) + timedelta(hours=hours)
+            pressed: dict[str, Any] = {
+                "approval_id": new_id(),
+                "decision": "denied",
+                "token_hash": str(hours),
+                "expires_at": expires,
+            }
+            await buttons.insert(buttons(id=new_id(), tenant_id=tenant, channel_id=channel, **pressed))
         await Leftovers(database).remove()
         assert await approvals.count() == 1
+        assert await messages.count() == 1
+        assert await buttons.count() == 1
         counts = {}
         for table in ("session_values", "user_sessions", "idempotency_keys", "feed", "users"):
             (row,) = await database.fetch(f"SELECT count(*) AS n FROM {table}")
@@ -89,6 +121,25 @@ def test_worker_that_fails_is_logged_and_tried_again(caplog: pytest.LogCaptureFi
                     await asyncio.sleep(0)
         assert not worker.late(worker.succeeded_at)
         assert caplog.text.count("the worker test failed") == worker.failures == 2
+
+    asyncio.run(check())
+
+
+def test_worker_that_is_woken_does_not_wait_for_the_end_of_its_pause() -> None:
+    async def check() -> None:
+        times = asyncio.Semaphore(0)
+
+        async def work() -> None:
+            times.release()
+
+        worker = Worker("test", timedelta(hours=1), work, takes=timedelta(minutes=5))
+        async with asyncio.timeout(10), working([worker]):
+            for _ in range(3):
+                await times.acquire()
+                worker.woken.set()
+        longest = worker.succeeded_at + timedelta(hours=5, minutes=5)
+        assert not worker.late(longest)
+        assert worker.late(longest + timedelta(seconds=1))
 
     asyncio.run(check())
 

@@ -28,6 +28,9 @@ from edictum_console.domains.accounts.service import StoredPeople
 from edictum_console.domains.events.gathering import Gathering
 from edictum_console.domains.events.hearing import Hearing
 from edictum_console.domains.keys.service import StoredKeys
+from edictum_console.domains.notifications.delivering import Deliverer
+from edictum_console.domains.notifications.senders.parts import Providers
+from edictum_console.domains.notifications.sending import Messenger
 from edictum_console.domains.operations.controllers import MetricsController
 from edictum_console.domains.playground.process import Evaluator
 from edictum_console.domains.stream.hub import Hub, Rhythm
@@ -41,6 +44,8 @@ from edictum_console.http.headers import ResponseHeaders, request_id
 from edictum_console.http.measuring import BeginningMiddleware, Measuring
 from edictum_console.http.parameters import Injected
 from edictum_console.http.paths import AddressMiddleware
+from edictum_console.outbound.http import Outbound
+from edictum_console.outbound.targets import Targets
 from edictum_console.resources import Caller, Resources, Stores
 from edictum_console.security import guards
 from edictum_console.security.actor import Actor, Anonymous, Role
@@ -52,12 +57,13 @@ from edictum_console.security.script_tokens import TokenSigner
 from edictum_console.security.sealing import Sealer
 from edictum_console.settings import Settings
 from edictum_console.state.database import DatabaseLogins, DatabaseSessionValues
-from edictum_console.state.memory import MemoryBus, MemoryPresence, MemoryRateLimits
+from edictum_console.state.memory import LocalMemory, MemoryBus, MemoryPresence, MemoryRateLimits
 from edictum_console.state.ports import Bus, Limit, Signal
 from edictum_console.state.pulse import Pulse
 from edictum_console.state.redis import (
     RedisBus,
     RedisLogins,
+    RedisMemory,
     RedisPresence,
     RedisRateLimits,
     RedisSessionValues,
@@ -81,6 +87,7 @@ def create_app(
     hasher: Hasher | None = None,
     rhythm: Rhythm | None = None,
     prepare: Prepare | None = None,
+    providers: Providers | None = None,
 ) -> Litestar:
     """
     Make the application; it connects when it is started.
@@ -90,8 +97,9 @@ def create_app(
         hasher: Hashes passwords and keys; None makes one with the usual cost.
         rhythm: How often streams are looked after; None for the usual.
         prepare: Awaited once the database can be used, before anybody is let in.
+        providers: Where messages for chats go; None for the providers themselves.
     """
-    console = _Console.build(settings, hasher or Hasher(), prepare)
+    console = _Console.build(settings, hasher or Hasher(), prepare, providers or Providers())
     resources = console.resources
     hub = Hub(resources, rhythm or Rhythm(), console.pulse)
 
@@ -135,6 +143,7 @@ def create_app(
                 "hub": hub,
                 "evaluator": Evaluator(),
                 "limits": resources.stores.limits,
+                "messenger": console.messenger,
                 "pulse": console.pulse,
                 "workers": console.workers,
             }
@@ -180,11 +189,13 @@ class _Console:
     redis: Any
     resources: Resources
     pulse: Pulse
+    messenger: Messenger
+    deliverer: Deliverer
     workers: list[Worker]
     prepare: Prepare | None
 
     @classmethod
-    def build(cls, settings: Settings, hasher: Hasher, prepare: Prepare | None) -> _Console:
+    def build(cls, settings: Settings, hasher: Hasher, prepare: Prepare | None, providers: Providers) -> _Console:
         database = database_of(settings)
         redis = None if settings.redis_url is None else client_of(settings.redis_url)
         bus: Bus = MemoryBus() if redis is None else RedisBus(redis)
@@ -200,6 +211,7 @@ class _Console:
                 MemoryRateLimits(),
                 bus,
                 MemoryPresence(),
+                LocalMemory(),
                 database.ping,
             )
         else:
@@ -209,6 +221,7 @@ class _Console:
                 RedisRateLimits(redis),
                 bus,
                 RedisPresence(redis),
+                RedisMemory(redis),
                 lambda: ping(redis),
             )
         verifier = KeyVerifier(StoredKeys(database), hasher, stores.limits)
@@ -216,7 +229,11 @@ class _Console:
         sealer = Sealer(settings.sealing_key, settings.previous_sealing_key)
         resources = Resources(settings, scopes, stores, hasher, verifier, logins, sealer)
         pulse = Pulse(bus)
-        return cls(database, redis, resources, pulse, workers_of(resources, pulse), prepare)
+        outbound = Outbound(Targets(settings.outbound_networks), plaintext=settings.outbound_plaintext)
+        messenger = Messenger(outbound, providers, sealer, settings.base_url, settings.secure)
+        deliverer = Deliverer(scopes, messenger, resources.metrics)
+        workers = workers_of(resources, deliverer, pulse)
+        return cls(database, redis, resources, pulse, messenger, deliverer, workers, prepare)
 
     @asynccontextmanager
     async def running(self, app: Litestar) -> AsyncIterator[None]:
@@ -234,6 +251,7 @@ class _Console:
                 await check_redis(self.redis)
             bus = self.resources.stores.bus
             stack.callback(bus.listen(self.resources.verifier.heed))
+            stack.callback(bus.listen(self.deliverer.heed))
             if isinstance(bus, RedisBus):
                 await stack.enter_async_context(bus.running())
             if self.prepare is not None:

@@ -19,6 +19,7 @@ _BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _HELP = {
     "edictum_requests_total": "Requests by route, method and status.",
     "edictum_request_seconds": "Time until an answer began, by route.",
+    "edictum_deliveries_total": "Attempts to send messages to channels, by what became of them.",
     "edictum_events_total": "Events delivered by agents, by what became of them.",
     "edictum_event_counts_waiting": "Batches of events that are not in the statistics yet.",
     "edictum_worker_success_age_seconds": "Time since a worker last succeeded.",

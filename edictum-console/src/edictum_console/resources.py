@@ -10,13 +10,13 @@ import attrs
 
 from edictum_console.db.scope import Scopes
 from edictum_console.metrics import Metrics
-from edictum_console.security.actor import Actor, Anonymous
+from edictum_console.security.actor import Actor, Anonymous, ChatActor
 from edictum_console.security.api_keys import KeyVerifier
 from edictum_console.security.logins import LoginKeeper
 from edictum_console.security.passwords import Hasher
 from edictum_console.security.sealing import Sealer
 from edictum_console.settings import Settings
-from edictum_console.state.ports import Bus, Logins, Presence, RateLimits, SessionValues
+from edictum_console.state.ports import Bus, Logins, Memory, Presence, RateLimits, SessionValues
 
 
 @attrs.frozen
@@ -30,6 +30,7 @@ class Stores:
     limits: RateLimits
     bus: Bus
     presence: Presence
+    memory: Memory
     ping: Callable[[], Awaitable[None]]
 
 
@@ -60,7 +61,7 @@ class Caller:
         request_id: In which request.
     """
 
-    actor: Actor
+    actor: Actor | ChatActor
     address: str
     request_id: str
 

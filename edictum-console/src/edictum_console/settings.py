@@ -50,6 +50,8 @@ KNOWN = (
     "EDICTUM_RATE_LIMIT_MAX_ATTEMPTS",
     "EDICTUM_RATE_LIMIT_WINDOW_SECONDS",
     "EDICTUM_METRICS_TOKEN",
+    "EDICTUM_OUTBOUND_NETWORKS",
+    "EDICTUM_OUTBOUND_PLAINTEXT",
     "EDICTUM_REDIS_URL",
     "EDICTUM_SECRET_KEY",
     "EDICTUM_SECURITY_CONTACT",
@@ -87,6 +89,8 @@ class Settings:
         auto_migrate: Whether ``serve`` brings the schema up to date.
         drain_seconds: Over how long streams are ended when the console stops.
         metrics_token: What opens ``/metrics`` from other machines; None where only this one may read them.
+        outbound_networks: Networks that are not public and that channels of notifications may reach nevertheless.
+        outbound_plaintext: Whether channels of notifications may do without TLS.
         events_per_minute: How many events a tenant may deliver within a minute.
         events_per_batch: How many events one request may have.
         events_body: How many bytes a request with events may have.
@@ -113,6 +117,8 @@ class Settings:
     auto_migrate: bool = True
     drain_seconds: float = 10.0
     metrics_token: bytes | None = attrs.field(default=None, repr=False)
+    outbound_networks: tuple[Network, ...] = ()
+    outbound_plaintext: bool = False
     events_per_minute: int = 200_000
     events_per_batch: int = 10_000
     events_body: int = 64 * 1024 * 1024
@@ -164,6 +170,8 @@ def load_settings(environ: Mapping[str, str], port: int = 8000) -> Settings:
         "auto_migrate": reader.truth("EDICTUM_AUTO_MIGRATE", True),
         "drain_seconds": float(reader.whole("EDICTUM_DRAIN_SECONDS", 10, 0, 600)),
         "metrics_token": reader.read("EDICTUM_METRICS_TOKEN", _secret),
+        "outbound_networks": reader.read("EDICTUM_OUTBOUND_NETWORKS", _networks) or (),
+        "outbound_plaintext": reader.truth("EDICTUM_OUTBOUND_PLAINTEXT", False),
         "events_per_minute": reader.whole("EDICTUM_EVENTS_PER_MINUTE", 200_000, 1, 100_000_000),
         "events_per_batch": reader.whole("EDICTUM_EVENTS_PER_BATCH", 10_000, 1, 100_000),
         "events_body": reader.whole("EDICTUM_EVENTS_BODY_MIB", 64, 1, 1024) * 1024 * 1024,
@@ -173,6 +181,8 @@ def load_settings(environ: Mapping[str, str], port: int = 8000) -> Settings:
     _read_admin(reader, values)
     if production and not str(values["base_url"]).startswith("https://"):
         reader.problem("EDICTUM_BASE_URL", "is not HTTPS, which production needs", "set the public https:// address")
+    if production and values["outbound_plaintext"]:
+        reader.problem("EDICTUM_OUTBOUND_PLAINTEXT", "is not for production", "remove it, and use TLS everywhere")
     reader.raise_if_any()
     return Settings(
         data_dir=data_dir,

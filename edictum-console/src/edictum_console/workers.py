@@ -17,6 +17,7 @@ import attrs
 from edictum_console.db.leftovers import Leftovers
 from edictum_console.domains.approvals.service import expire_due
 from edictum_console.domains.events.upkeep import keep_partitions, remove_over
+from edictum_console.domains.notifications.delivering import Deliverer
 from edictum_console.domains.rollups.service import fold_all, tidy
 from edictum_console.domains.signing.service import end_overlaps
 from edictum_console.resources import Resources
@@ -40,6 +41,8 @@ class Worker:
         succeeded_at: When it last succeeded; the start counts.
         failures: How often it failed.
         failing: Whether it failed when it last ran.
+        takes: How long it may take, where that may be longer than the pause.
+        woken: Set when it is to be done without waiting for the pause to end.
     """
 
     name: str
@@ -48,12 +51,14 @@ class Worker:
     succeeded_at: datetime = attrs.field(factory=lambda: datetime.now(UTC))
     failures: int = 0
     failing: bool = False
+    takes: timedelta = timedelta()
+    woken: asyncio.Event = attrs.field(factory=asyncio.Event)
 
     def late(self, now: datetime) -> bool:
         """
         Whether it has not succeeded for much longer than it should.
         """
-        return now - self.succeeded_at > self.every * _LATE_INTERVALS
+        return now - self.succeeded_at > self.every * _LATE_INTERVALS + self.takes
 
     def status(self, now: datetime) -> str:
         """
@@ -68,6 +73,7 @@ class Worker:
         Do it until the console stops; a failure is logged and tried again at the next time.
         """
         while not stopping.is_set():
+            self.woken.clear()
             try:
                 await self.work()
                 self.succeeded_at = datetime.now(UTC)
@@ -77,7 +83,7 @@ class Worker:
                 self.failing = True
                 logger.exception("the worker %s failed", self.name)
             with suppress(TimeoutError):
-                await asyncio.wait_for(stopping.wait(), self.every.total_seconds())
+                await asyncio.wait_for(self.woken.wait(), self.every.total_seconds())
 
 
 class Watch:
@@ -102,7 +108,7 @@ class Watch:
                 self._pulse.happened(None, "worker_status", {"worker": worker.name, "status": status})
 
 
-def workers_of(resources: Resources, pulse: Pulse) -> list[Worker]:
+def workers_of(resources: Resources, deliverer: Deliverer, pulse: Pulse) -> list[Worker]:
     """
     Make all workers.
     """
@@ -117,6 +123,13 @@ def workers_of(resources: Resources, pulse: Pulse) -> list[Worker]:
         Worker("event partitions", timedelta(hours=24), lambda: keep_partitions(resources.scopes)),
         Worker("event retention", timedelta(hours=1), lambda: remove_over(resources.scopes)),
         Worker("rollups", timedelta(seconds=10), lambda: fold_all(resources.scopes)),
+        Worker(
+            "deliveries",
+            timedelta(seconds=2),
+            deliverer.send_due,
+            takes=timedelta(seconds=30),
+            woken=deliverer.woken,
+        ),
         Worker("older rollups", timedelta(hours=1), lambda: tidy(resources.scopes)),
     ]
     watch = Watch(tuple(workers), pulse)
@@ -134,6 +147,8 @@ async def working(workers: Sequence[Worker]) -> AsyncIterator[None]:
         yield
     finally:
         stopping.set()
+        for worker in workers:
+            worker.woken.set()
         _, left = await asyncio.wait(tasks, timeout=_PATIENCE_SECONDS)
         while left:
             # Again and again, because drivers may lose a cancellation that comes just as a query ends.

@@ -11,6 +11,7 @@ from edictum_console.domains.agents.controllers import AgentController, Explanat
 from edictum_console.domains.approvals.controllers import ApprovalController
 from edictum_console.domains.assignment.controllers import AssignmentRuleController
 from edictum_console.domains.audit.controllers import AuditController
+from edictum_console.domains.callbacks.controllers import SlackController, TelegramController
 from edictum_console.domains.compositions.controllers import CompositionController
 from edictum_console.domains.deployments.controllers import (
     DeployController,
@@ -21,6 +22,7 @@ from edictum_console.domains.environments.controllers import EnvironmentControll
 from edictum_console.domains.events.controllers import EventController, WorkflowStateController
 from edictum_console.domains.keys.controllers import KeyController
 from edictum_console.domains.library.controllers import LibraryController
+from edictum_console.domains.notifications.controllers import ChannelController
 from edictum_console.domains.operations.controllers import DetailsController
 from edictum_console.domains.playground.controllers import PlaygroundController
 from edictum_console.domains.rotation.controllers import RotationController, SigningKeyController
@@ -43,6 +45,7 @@ def human_routes() -> list[Router]:
         ApprovalController,
         AssignmentRuleController,
         AuditController,
+        ChannelController,
         CompositionController,
         DeployController,
         DeploymentController,
@@ -64,7 +67,9 @@ def human_routes() -> list[Router]:
         SettingsController,
         SetupController,
         SigningKeyController,
+        SlackController,
         StatisticsController,
+        TelegramController,
         TokenController,
         UserController,
         WorkflowStateController,

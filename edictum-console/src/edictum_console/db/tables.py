@@ -59,6 +59,7 @@ class Environments(TenantTable, tablename="environments"):
     colour = Varchar(32, default="")
     protected = Boolean(default=False)
     event_retention_days = Integer(null=True, default=None)
+    unmapped_users = Varchar(8, default="usual")
 
 
 class ApiKeys(TenantTable, tablename="api_keys"):
@@ -298,6 +299,68 @@ class Approvals(TenantTable, tablename="approvals"):
     last_polled_at = Timestamptz(null=True, default=None)
 
 
+class NotificationChannels(TenantTable, tablename="notification_channels"):
+    """
+    Where people are told of requests; how a channel is reached is sealed as a whole.
+    """
+
+    name = Varchar(255)
+    channel_type = Varchar(16)
+    config_sealed = Text()
+    filters = Text(default="{}")
+    enabled = Boolean(default=True)
+    disabled_reason = Varchar(255, null=True, default=None)
+    failure_count = Integer(default=0)
+    last_test_at = Timestamptz(null=True, default=None)
+    last_test_ok = Boolean(null=True, default=None)
+    created_by = Varchar(320)
+
+
+class NotificationDeliveries(TenantTable, tablename="notification_deliveries"):
+    """
+    Messages to channels: those that wait, and what became of the others.
+
+    ``edits`` names the delivery whose message is changed; ``external_ref`` is what the channel calls a message.
+    """
+
+    channel_id = UUID(default=None)
+    subject_id = UUID(default=None)
+    kind = Varchar(32)
+    content = Text()
+    edits = UUID(null=True, default=None)
+    status = Varchar(16, default="waiting")
+    attempt = Integer(default=0)
+    next_at = Timestamptz(default=_EPOCH)
+    expires_at = Timestamptz(null=True, default=None)
+    sent_at = Timestamptz(null=True, default=None)
+    external_ref = Varchar(255, null=True, default=None)
+    error = Varchar(255, null=True, default=None)
+
+
+class ApprovalActionTokens(TenantTable, tablename="approval_action_tokens"):
+    """
+    What buttons in messages hold, as hashes; each decides one request in one way.
+    """
+
+    approval_id = UUID(default=None)
+    channel_id = UUID(default=None)
+    decision = Varchar(16)
+    token_hash = Varchar(64)
+    expires_at = Timestamptz(default=_EPOCH)
+    used_at = Timestamptz(null=True, default=None)
+
+
+class ChannelIdentities(TenantTable, tablename="channel_identities"):
+    """
+    Which person of the console somebody in a channel is.
+    """
+
+    channel_id = UUID(default=None)
+    external_user_id = Varchar(64)
+    user_id = UUID(default=None)
+    created_by = Varchar(320)
+
+
 class Events(TenantTable, tablename="events"):
     """
     The decision log, divided by months of ``day`` on Postgres.
@@ -446,4 +509,8 @@ ALL_TABLES: tuple[type[Table], ...] = (
     CompositionItems,
     CompositionBuilds,
     ScriptTokens,
+    NotificationChannels,
+    NotificationDeliveries,
+    ApprovalActionTokens,
+    ChannelIdentities,
 )

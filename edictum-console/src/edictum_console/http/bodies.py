@@ -317,6 +317,9 @@ class BodyPlugin(SerializationPlugin, OpenAPISchemaPlugin):
             required=sorted(name for name, field in fields.items() if field.default is attrs.NOTHING),
             property_fields={name: FieldDefinition.from_kwarg(_documented(hints[name]), name) for name in fields},
         )
+        example = getattr(field_definition.type_, "EXAMPLE", None)
+        if example is not None:
+            schema.examples = [example]
         return schema
 
     def supports_type(self, field_definition: FieldDefinition) -> bool:

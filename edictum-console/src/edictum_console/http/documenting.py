@@ -67,15 +67,18 @@ class Document(JsonRenderPlugin):
         return self._text
 
 
-def with_body(words: Mapping[str, Any], required: bool = True) -> type[Operation]:
+def with_body(
+    words: Mapping[str, Any], required: bool = True, media_type: str = MediaType.JSON.value
+) -> type[Operation]:
     """
-    Document a JSON body that a route reads by itself.
+    Document a body that a route reads by itself.
 
     Args:
         words: Its JSON schema.
         required: Whether there must be one.
+        media_type: How it is written.
     """
-    body = RequestBody(required=required, content={MediaType.JSON.value: OpenAPIMediaType(schema=_schema(words))})
+    body = RequestBody(required=required, content={media_type: OpenAPIMediaType(schema=_schema(words))})
 
     @dataclass  # or the framework's own would not call what follows
     class WithBody(Operation):

@@ -123,4 +123,27 @@ class Anonymous:
     """
 
 
+@attrs.frozen
+class ChatActor:
+    """
+    Somebody in a channel of notifications whom the console does not know as one of its people.
+
+    Attributes:
+        tenant_id: The tenant of the channel.
+        provider: Whose chat it is.
+        external_user_id: What the provider calls them.
+    """
+
+    tenant_id: UUID
+    provider: str
+    external_user_id: str
+
+    @property
+    def name(self) -> str:
+        """
+        How they are called in records.
+        """
+        return f"{self.provider}:{self.external_user_id} (unverified)"
+
+
 Actor: TypeAlias = KeyActor | PersonActor | Anonymous

@@ -72,6 +72,28 @@ class MemoryRateLimits:
                 del self._ends[name], self._counts[name]
 
 
+class LocalMemory:
+    """
+    Remembers in this process.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._until: dict[str, float] = {}
+
+    async def first(self, what: str, lifetime: timedelta) -> bool:
+        """
+        Remember something for some time; say whether it was not remembered yet.
+        """
+        now = self._clock()
+        if len(self._until) >= _SWEEP_EVERY:
+            self._until = {name: until for name, until in self._until.items() if until > now}
+        if self._until.get(what, now) > now:
+            return False
+        self._until[what] = now + lifetime.total_seconds()
+        return True
+
+
 class MemoryBus:
     """
     Carries hints inside this process.

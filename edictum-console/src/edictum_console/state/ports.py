@@ -182,6 +182,17 @@ class Bus(Protocol):
         """
 
 
+class Memory(Protocol):
+    """
+    What was seen lately, by all replicas, so that it is heeded once.
+    """
+
+    async def first(self, what: str, lifetime: timedelta) -> bool:
+        """
+        Remember something for some time; say whether it was not remembered yet.
+        """
+
+
 PRESENCE_LIFETIME = timedelta(seconds=45)
 
 

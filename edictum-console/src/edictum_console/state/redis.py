@@ -289,6 +289,23 @@ class RedisRateLimits:
         return float(wait)
 
 
+class RedisMemory:
+    """
+    Remembers in Redis.
+    """
+
+    def __init__(self, client: Redis) -> None:
+        self._client = client
+
+    async def first(self, what: str, lifetime: timedelta) -> bool:
+        """
+        Remember something for some time; say whether it was not remembered yet.
+        """
+        with _reaching():
+            done: Any = await self._client.set(f"{_PREFIX}:seen:{what}", "1", px=_milliseconds(lifetime), nx=True)
+        return bool(done)
+
+
 class RedisPresence:
     """
     Knows the streams of all replicas: for each tenant, a set that is ordered by when each stream ends to count.

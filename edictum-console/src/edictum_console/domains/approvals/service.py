@@ -9,7 +9,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeAlias
 from uuid import UUID
 
 from edictum_console.db.outbox import Outbox
@@ -19,6 +19,7 @@ from edictum_console.domains.approvals.schemas import ApprovalRequest, TimeoutAc
 from edictum_console.domains.approvals.wire import POLICY_BLOCK, Dialect, write
 from edictum_console.domains.audit.service import AuditService
 from edictum_console.domains.environments.service import EnvironmentService
+from edictum_console.domains.notifications.queue import NoticeQueue
 from edictum_console.domains.settings.service import SettingsService
 from edictum_console.errors import (
     ConflictError,
@@ -31,7 +32,7 @@ from edictum_console.errors import (
 from edictum_console.http.paging import cursor_id, cut
 from edictum_console.ids import new_id
 from edictum_console.resources import Caller
-from edictum_console.security.actor import Anonymous, KeyActor, PersonActor
+from edictum_console.security.actor import Anonymous, ChatActor, KeyActor, PersonActor, Role
 from edictum_console.state.counting import counted
 from edictum_console.state.database import ReplyRepository
 from edictum_console.state.ports import Bus, Limit, Once, RateLimits, Signal
@@ -41,6 +42,8 @@ CREATED = Limit("approvals", 10, timedelta(minutes=1))
 _LARGEST_ARGUMENTS = 64 * 1024
 _LOOK_AGAIN_SECONDS = 2.0
 _CHUNK = 500
+
+Decider: TypeAlias = KeyActor | PersonActor | ChatActor
 
 
 class ApprovalService:
@@ -108,6 +111,7 @@ class ApprovalService:
             facts = {"approval_id": str(values["id"]), "agent_id": agent_id, "tool_name": body.tool_name}
             facts |= {"message": body.message, "expires_at": values["expires_at"].isoformat()}
             await Outbox(self._scope).announce("approval_created", facts, env=actor.env)
+            await NoticeQueue(self._scope).asked(values)
             return write(await self._require(values["id"], actor), self._dialect)
 
     async def read(self, approval_id: UUID, actor: KeyActor | PersonActor, wait: int = 0) -> dict[str, Any]:
@@ -174,14 +178,18 @@ class ApprovalService:
 
         Raises:
             NotFoundError: There is none, as far as the caller may know.
-            ForbiddenError: The caller is the one who asked.
+            ForbiddenError: The caller is the one who asked, or may not decide.
             ConflictError: It is decided already, or over.
         """
         actor = _known(caller)
+        if isinstance(actor, PersonActor) and not actor.role.includes(Role.OPERATOR):
+            raise ForbiddenError(f"this needs the role {Role.OPERATOR}", "role_missing")
         async with self._scope.transaction():
             row = await self._require(approval_id, actor)
             if isinstance(actor, KeyActor) and actor.key_id == row["key_id"]:
                 raise ForbiddenError("whoever asks does not decide", "self_approval")
+            if isinstance(actor, ChatActor):
+                await self._require_unmapped(row["env"])
             now = await self._scope.database.now()
             values = {
                 "status": "approved" if approved else "denied",
@@ -193,7 +201,7 @@ class ApprovalService:
             }
             won = await self._rows.decide(approval_id, now, values)
             if won:
-                await self._record(row, "approved" if approved else "denied", caller, reason, via)
+                await self._record(row, "approved" if approved else "denied", caller, via, reason)
         return await self._outcome(approval_id, actor, won)
 
     async def cancel(self, approval_id: UUID, caller: Caller) -> dict[str, Any]:
@@ -213,7 +221,7 @@ class ApprovalService:
             values = {"status": "cancelled", "decided_at": now, "decided_by": caller.name, "decided_via": "agent"}
             won = await self._rows.decide(approval_id, now, values)
             if won:
-                await self._announce(row, "approval_decided", "cancelled", caller.name, "cancelled", "agent")
+                await self._announce(row, "approval_decided", "cancelled", caller.name, "agent", "cancelled")
         return await self._outcome(approval_id, actor, won)
 
     async def decide_all(
@@ -246,9 +254,17 @@ class ApprovalService:
             if row["timeout_action"] == "allow" and not await self._timeout_may_allow(row["env"]):
                 reason = POLICY_BLOCK
             if await self._rows.expire(approval_id, await self._scope.database.now(), reason):
-                await self._announce(row, "approval_timeout", "timed_out", None, reason, None)
+                await self._announce(row, "approval_timeout", "timed_out", None, None, reason)
 
-    async def _outcome(self, approval_id: UUID, actor: KeyActor | PersonActor, won: bool) -> dict[str, Any]:
+    async def _require_unmapped(self, env: str) -> None:
+        """
+        Make sure that people in channels may decide whom the console does not know.
+        """
+        environments = EnvironmentService(self._scope)
+        if not await environments.exists(env) or not (await environments.require(env)).unmapped_decide:
+            raise ForbiddenError("the console does not know who you are; an administrator can say so", "unmapped_user")
+
+    async def _outcome(self, approval_id: UUID, actor: Decider, won: bool) -> dict[str, Any]:
         shown = write(await self._expired(await self._require(approval_id, actor)), self._dialect)
         if not won:
             raise ConflictError("this request is decided already, or over", "already_decided", shown)
@@ -277,16 +293,16 @@ class ApprovalService:
             return False
         return (await SettingsService(self._scope).read()).timeout_may_allow
 
-    async def _require(self, approval_id: UUID, actor: KeyActor | PersonActor) -> dict[str, Any]:
+    async def _require(self, approval_id: UUID, actor: Decider) -> dict[str, Any]:
         row = await self._rows.find(approval_id)
         if row is None or not _may_see(actor, row):
             raise _missing()
         return row
 
-    async def _record(self, row: Mapping[str, Any], status: str, caller: Caller, reason: str | None, via: str) -> None:
+    async def _record(self, row: Mapping[str, Any], status: str, caller: Caller, via: str, reason: str | None) -> None:
         facts = {"tool_name": row["tool_name"], "args_digest": row["args_digest"], "reason": reason}
         await AuditService(self._scope).record(caller, f"approval.{status}", str(row["id"]), facts)
-        await self._announce(row, "approval_decided", status, caller.name, reason, via)
+        await self._announce(row, "approval_decided", status, caller.name, via, reason)
 
     async def _announce(
         self,
@@ -294,12 +310,13 @@ class ApprovalService:
         kind: str,
         status: str,
         decided_by: str | None,
-        reason: str | None,
         via: str | None,
+        reason: str | None,
     ) -> None:
         facts = {"approval_id": str(row["id"]), "status": status, "decided_by": decided_by, "decision_reason": reason}
         facts["decided_via"] = via
         await Outbox(self._scope).announce(kind, facts, env=row["env"], agent_id=row["agent_id"])
+        await NoticeQueue(self._scope).ended(row, status, decided_by, via, reason)
 
     def _agent_id(self, body: ApprovalRequest, actor: KeyActor) -> str:
         if body.agent_id is not None:
@@ -339,14 +356,14 @@ async def _wait(event: asyncio.Event, seconds: float) -> None:
         return
 
 
-def _known(caller: Caller) -> KeyActor | PersonActor:
+def _known(caller: Caller) -> Decider:
     if isinstance(caller.actor, Anonymous):
         raise UnauthorizedError("sign in first", "not_signed_in")
     return caller.actor
 
 
-def _may_see(actor: KeyActor | PersonActor, row: Mapping[str, Any]) -> bool:
-    if isinstance(actor, PersonActor):
+def _may_see(actor: Decider, row: Mapping[str, Any]) -> bool:
+    if not isinstance(actor, KeyActor):
         return True
     return bool(row["env"] == actor.env and actor.may_be(row["agent_id"]))
 

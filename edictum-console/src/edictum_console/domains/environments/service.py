@@ -17,6 +17,7 @@ from edictum_console.domains.environments.schemas import (
     EnvironmentChange,
     Environments,
     NewEnvironment,
+    UnmappedUsers,
 )
 from edictum_console.errors import ConflictError, ForbiddenError, NotFoundError
 from edictum_console.resources import Caller
@@ -141,4 +142,5 @@ class EnvironmentService:
 
 
 def _environment(row: dict[str, Any]) -> Environment:
-    return Environment(**{field.name: row[field.name] for field in attrs.fields(Environment)})
+    values = {field.name: row[field.name] for field in attrs.fields(Environment)}
+    return Environment(**{**values, "unmapped_users": UnmappedUsers(row["unmapped_users"])})

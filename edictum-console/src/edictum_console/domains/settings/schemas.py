@@ -5,6 +5,7 @@ Bodies about a tenant's settings.
 from __future__ import annotations
 
 from datetime import datetime
+from enum import StrEnum
 from typing import Annotated
 
 import attrs
@@ -13,6 +14,19 @@ from msgspec import Meta
 from edictum_console.domains.accounts.schemas import Password
 
 Days = Annotated[int, Meta(ge=1, le=3650)]
+
+
+class NotifyArgs(StrEnum):
+    """
+    How much of a tool's arguments leaves the console in notifications.
+
+    ``none``, the names only, all but what looks like a secret, or what the agent sent.
+    """
+
+    NONE = "none"
+    KEYS = "keys"
+    REDACTED = "redacted"
+    FULL = "full"
 
 
 @attrs.frozen
@@ -26,12 +40,14 @@ class TenantSettings:
             says so; if not, it is denied, as it always is in a protected environment.
         event_retention_days: How long events are kept, where their environment says nothing else.
         rules_override_client: Whether an assignment rule that matches goes before the ruleset that an agent asks for.
+        notify_args: How much of a tool's arguments leaves the console in notifications.
     """
 
     name: str
     timeout_may_allow: bool = True
     event_retention_days: int = 90
     rules_override_client: bool = False
+    notify_args: NotifyArgs = attrs.field(default=NotifyArgs.REDACTED, converter=NotifyArgs)
 
 
 @attrs.frozen
@@ -44,6 +60,7 @@ class SettingsChange:
     timeout_may_allow: bool | None = None
     event_retention_days: Days | None = None
     rules_override_client: bool | None = None
+    notify_args: NotifyArgs | None = None
 
 
 @attrs.frozen

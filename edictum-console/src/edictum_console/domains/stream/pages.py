@@ -47,6 +47,7 @@ _FROM_FEED = {
     "assignment_changed": (Topic.FLEET, "assignment_changed"),
     "bundle_deployed": (Topic.DEPLOYMENTS, "bundle_deployed"),
     "bundle_uploaded": (Topic.DEPLOYMENTS, "bundle_uploaded"),
+    "channel_failed": (Topic.APPROVALS, "channel_failed"),
     "composition_changed": (Topic.DEPLOYMENTS, "composition_changed"),
     "contract_created": (Topic.DEPLOYMENTS, "contract_created"),
     "contract_deleted": (Topic.DEPLOYMENTS, "contract_deleted"),

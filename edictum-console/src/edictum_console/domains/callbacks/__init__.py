@@ -1,0 +1,3 @@
+"""
+Presses of buttons in chats, as the providers of the chats tell of them.
+"""
