@@ -310,13 +310,14 @@ def bench(session: nox.Session) -> None:
     session.run("python", "bench/compare.py", "--published", published, *session.posargs)
 
 
-@nox.session(name="bench-streams")
-def bench_streams(session: nox.Session) -> None:
+@nox.session(name="bench-console")
+@nox.parametrize("what", ["events", "streams"], ids=["events", "streams"])
+def bench_console(session: nox.Session, what: str) -> None:
     """
-    Open streams at one console process, on Linux; arguments after --: --streams N, --deployments N.
+    What one console process takes in, or what open streams cost it, on Linux; --help after -- tells the arguments.
     """
     _install(session, "edictum-console")
-    session.run("python", "bench/console_streams.py", *session.posargs)
+    session.run("python", f"bench/console_{what}.py", *session.posargs)
 
 
 @nox.session(name="bench-adapters")

@@ -10,24 +10,16 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
-import os
-import re
 import resource
 import statistics
 import subprocess
-import sys
-import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
-from urllib.request import Request, urlopen
 
 import uvloop
+from console_process import Operator, console, memory, processor_seconds
 
-EMAIL, PASSWORD = "bench@example.com", "correct horse battery"
 RULESET = """\
 apiVersion: edictum/v1
 kind: Ruleset
@@ -41,30 +33,6 @@ rules:
     then: {action: block, message: not this file}
 """
 CONNECTING_AT_ONCE = 32
-
-
-class Operator:
-    """
-    A person at the console.
-    """
-
-    def __init__(self, address: str) -> None:
-        self._address = address
-        self._headers = {"Content-Type": "application/json"}
-        with self._open("POST", "/api/v1/auth/login", {"email": EMAIL, "password": PASSWORD}) as answer:
-            self._headers["X-CSRF-Token"] = json.load(answer)["csrf_token"]
-            self._headers["Cookie"] = answer.headers["Set-Cookie"].split(";")[0]
-
-    def _open(self, method: str, path: str, body: Any) -> Any:
-        data = None if body is None else json.dumps(body).encode()
-        return urlopen(Request(self._address + path, data, self._headers, method=method), timeout=60)
-
-    def call(self, method: str, path: str, body: Any = None) -> Any:
-        """
-        Send a request that succeeds.
-        """
-        with self._open(method, path, body) as answer:
-            return json.load(answer)
 
 
 class Listener(asyncio.Protocol):
@@ -168,50 +136,6 @@ class Fleet:
             listener.transport.abort()
 
 
-@contextmanager
-def console(streams: int) -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    """
-    Run a console, and yield its address.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        variables = {
-            "EDICTUM_DATA_DIR": folder,
-            "EDICTUM_ADMIN_EMAIL": EMAIL,
-            "EDICTUM_ADMIN_PASSWORD": PASSWORD,
-            "EDICTUM_STREAMS_PER_TENANT": str(streams + 1),
-            "EDICTUM_DRAIN_SECONDS": "2",
-        }
-        command = [sys.executable, "-m", "edictum_console", "serve", "--port", "0"]
-        process = subprocess.Popen(command, env={**os.environ, **variables}, stderr=subprocess.PIPE, text=True)
-        assert process.stderr is not None
-        try:
-            for line in process.stderr:
-                if found := re.search(r"listens on (http://\S+)", line):
-                    yield found[1], process
-                    return
-            raise SystemExit("the console does not start")
-        finally:
-            process.terminate()
-            process.communicate(timeout=60)
-
-
-def memory(process: subprocess.Popen[str]) -> int:
-    """
-    The resident memory of a process, in bytes.
-    """
-    with open(f"/proc/{process.pid}/statm") as file:
-        return int(file.read().split()[1]) * resource.getpagesize()
-
-
-def processor_seconds(process: subprocess.Popen[str]) -> float:
-    """
-    How long a process kept a processor busy.
-    """
-    with open(f"/proc/{process.pid}/stat") as file:
-        fields = file.read().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
 async def measure(address: str, process: subprocess.Popen[str], streams: int, deployments: int) -> dict[str, float]:
     """
     Open streams, deploy several times, and close all.
@@ -278,7 +202,8 @@ def main() -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     loops = asyncio.Runner(loop_factory=uvloop.new_event_loop)
-    with console(arguments.streams) as (address, process), loops as runner:
+    variables = {"EDICTUM_STREAMS_PER_TENANT": str(arguments.streams + 1)}
+    with console(variables) as (address, process), loops as runner:
         found = runner.run(measure(address, process, arguments.streams, arguments.deployments))
     for name, value in found.items():
         print(f"{name:32} {value:10.2f}")

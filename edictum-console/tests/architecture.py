@@ -59,6 +59,8 @@ def _problems(name: str, tree: ast.Module) -> Iterator[tuple[int, str]]:
         if isinstance(node, ast.ImportFrom | ast.Import) and not repository:
             modules = [node.module or ""] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
             for module in modules:
+                if module == "asyncpg.pgproto":
+                    continue  # types of values; a query needs a connection
                 if (
                     module.split(".")[0] in ("piccolo", "asyncpg", "aiosqlite")
                     or module.endswith(".db.tables")

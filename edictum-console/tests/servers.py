@@ -17,7 +17,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 _PATIENCE_SECONDS = 60
@@ -135,9 +135,13 @@ class Server:
 class Postgres:
     """
     A Postgres server with empty databases on demand.
+
+    Args:
+        folder: Where its data is kept.
+        options: Settings other than those for tests, which lose data with the machine.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, options: Mapping[str, str] | None = None) -> None:
         self._made = 0
         self._external = os.environ.get("EDICTUM_TEST_POSTGRES")
         if self._external:
@@ -152,13 +156,9 @@ class Postgres:
         words = ["-D", str(data), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync"]
         subprocess.run([initdb, *words], user=user, cwd="/", check=True, capture_output=True)
         port = free_port()
-        options = {
-            "listen_addresses": "127.0.0.1",
-            "unix_socket_directories": "",
-            "fsync": "off",
-            "shared_buffers": "32MB",
-        }
-        settings = [word for name, value in options.items() for word in ("-c", f"{name}={value}")]
+        fixed = {"listen_addresses": "127.0.0.1", "unix_socket_directories": ""}
+        used = {"fsync": "off", "shared_buffers": "32MB", **(options or {}), **fixed}
+        settings = [word for name, value in used.items() for word in ("-c", f"{name}={value}")]
         command = [self._postgres, "-D", str(data), "-p", str(port), *settings]
         self.server = Server(command, port, user, signal.SIGINT)
         self.start()

@@ -6,8 +6,8 @@ from datetime import timedelta
 from uuid import UUID
 
 import pytest
+from edictum_console.domains.events.event import Event
 from edictum_console.domains.events.gathering import Gathering
-from edictum_console.domains.events.normalising import Event
 from edictum_console.errors import UnavailableError
 from test_event_upkeep import event
 

@@ -13,7 +13,8 @@ from edictum_console.db.migrations import migrate
 from edictum_console.db.postgres import PostgresDatabase
 from edictum_console.db.scope import Scopes, TenantScope
 from edictum_console.db.tables import Environments, Events, Tenants
-from edictum_console.domains.events.normalising import Event, normalise
+from edictum_console.domains.events.event import Event
+from edictum_console.domains.events.normalising import normalise
 from edictum_console.domains.events.repository import EventRepository, Filter, day_of
 from edictum_console.domains.events.upkeep import keep_partitions, remove_over
 from edictum_console.domains.rollups.service import RollupService, finest, fold_all, minute_of, tidy

@@ -358,6 +358,16 @@ def test_figures_of_the_home_page_and_of_rules_are_those_of_the_events(with_cons
     with_console(check)
 
 
+def test_name_of_a_rule_that_no_database_stores_does_not_stop_the_counts(with_console: WithConsole) -> None:
+    async def check(console: Console) -> None:
+        agent, ana = await console.agent(), await console.sign_in()
+        done = await deliver(agent, happened(rules_evaluated=[{"name": "a\0b", "passed": True}]), happened(1))
+        assert done["accepted"] == 2
+        assert (await ana.must("GET", "/api/v1/events/histogram"))["buckets"]
+
+    with_console(check)
+
+
 def test_last_workflow_state_of_a_session_is_kept_whatever_the_order(with_console: WithConsole) -> None:
     async def check(console: Console) -> None:
         agent, ana = await console.agent(), await console.sign_in()

@@ -54,11 +54,11 @@ from edictum_console.state.redis import (
     RedisLogins,
     RedisMemory,
     RedisPresence,
-    RedisRateLimits,
     RedisSessionValues,
     check_redis,
     client_of,
 )
+from edictum_console.state.redis_limits import RedisRateLimits
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -387,6 +387,31 @@ def test_limit_that_is_given_back_passes_again(with_stores: WithStores) -> None:
             assert await stores.limits.take(limit, "a") == 0
             await stores.limits.give_back(limit, "a")
         assert [await stores.limits.take(limit, "a") > 0 for _ in range(3)] == [False, False, True]
+
+    with_stores(check)
+
+
+def test_limits_that_are_asked_for_at_once_count_each_and_tell_each_its_own(with_stores: WithStores) -> None:
+    async def check(stores: Stores) -> None:
+        few, many = (Limit(f"test {new_id()}", count, timedelta(minutes=1)) for count in (3, 1000))
+        asked = [stores.limits.take(limit, name) for _ in range(20) for limit in (few, many) for name in "ab"]
+        waits = await asyncio.gather(*asked, stores.limits.give_back(few, "a"), stores.limits.take(few, "a"))
+        for at, passed in ((0, 3), (1, 3), (2, 20), (3, 20)):
+            assert [wait == 0 for wait in waits[at:80:4]] == [number < passed for number in range(20)]
+        assert waits[-1] == 0
+        assert await stores.limits.take(few, "a") > 0
+
+    with_stores(check)
+
+
+def test_limit_of_a_request_that_ended_takes_no_other_along(with_stores: WithStores) -> None:
+    async def check(stores: Stores) -> None:
+        limit = Limit(f"test {new_id()}", 5, timedelta(minutes=1))
+        tasks = [asyncio.create_task(stores.limits.take(limit, "a")) for _ in range(4)]
+        await asyncio.sleep(0)
+        tasks[0].cancel()
+        tasks[2].cancel()
+        assert await tasks[1] == await tasks[3] == 0
 
     with_stores(check)
 

@@ -4,6 +4,7 @@ Serving the application by HTTP.
 
 from __future__ import annotations
 
+import gc
 import logging
 import math
 import socket
@@ -24,6 +25,10 @@ from edictum_console.stopping import stopping_on_signals
 logger = logging.getLogger(__name__)
 
 _LAST_SECONDS = 2  # for readers to take what was said last
+
+# How many objects may be made before the collector looks for circles among the youngest, and how often it then looks
+# at older ones.  Requests make thousands and hardly ever a circle; with Python's 700 it stops them many times a second.
+_COLLECT_AFTER = (20_000, 20, 20)
 
 
 class _Protocol(HttpToolsProtocol):
@@ -98,6 +103,8 @@ async def serve(settings: Settings, host: str, port: int, prepare: Prepare | Non
             where = "Postgres" if settings.database_url else str(settings.data_dir)
             address = f"http://{host}:{listening.getsockname()[1]}"
             listening.listen(config.backlog)  # from here on, who connects is served
+            gc.freeze()  # what was made until now stays
+            gc.set_threshold(*_COLLECT_AFTER)
             logger.info("the console listens on %s and keeps its data in %s", address, where)
             await server.serve(sockets=[listening])
 

@@ -153,14 +153,17 @@ class Database(ABC):
         """
 
     @abstractmethod
-    async def insert_new(self, table: type[Table], columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[UUID]:
+    async def insert_new(
+        self, table: type[Table], columns: Sequence[str], rows: Sequence[Sequence[Any]], shared: Mapping[str, Any]
+    ) -> list[UUID]:
         """
         Insert many rows at once, but for those that are there already; much faster than one object for each row.
 
         Args:
             table: The table.
-            columns: The columns, the first of which is ``id``.
+            columns: The columns in which rows differ, the first of which is ``id``.
             rows: Their values, in an order that all who insert keep to, so that none waits for another in a circle.
+            shared: The values that all rows have, by the names of their columns.
 
         Returns:
             The ids of the rows that were not there.
@@ -171,15 +174,21 @@ class Database(ABC):
 
     @abstractmethod
     async def insert_or_update(
-        self, table: type[Table], columns: Sequence[str], rows: Sequence[Sequence[Any]], update: str
+        self,
+        table: type[Table],
+        columns: Sequence[str],
+        rows: Sequence[Sequence[Any]],
+        shared: Mapping[str, Any],
+        update: str,
     ) -> None:
         """
         Insert many rows at once, and change those that are there already.
 
         Args:
             table: The table.
-            columns: The columns.
+            columns: The columns in which rows differ.
             rows: Their values, in an order that all who insert keep to.
+            shared: The values that all rows have, by the names of their columns.
             update: What follows ``ON CONFLICT`` in the statement.
 
         Raises:

@@ -12,6 +12,7 @@ import re
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import datetime
+from functools import cache
 from typing import Any, cast
 from uuid import UUID
 
@@ -34,7 +35,32 @@ _LOST = (
     asyncpg.InsufficientResourcesError,
 )
 _SECONDS = 10
-_POOL = {"min_size": 1, "max_size": 10, "timeout": _SECONDS, "command_timeout": 30}
+# Types that the schema has for rows of some tables; their columns are those in which rows differ, in the same order.
+_ROW_TYPES = {"events": "event_row"}
+
+
+class _Connection(asyncpg.Connection):  # type: ignore[misc]  # the driver has no types
+    """
+    Goes back to the pool as it is, which saves a round trip for each use.
+
+    The driver would reset settings, listeners, cursors and locks of the session, and nothing here has any: transactions
+    end before, and locks with them.  What holds a lock for longer has a connection of its own.
+    """
+
+    def get_reset_query(self) -> str:
+        """
+        Nothing to ask for.
+        """
+        return ""
+
+
+_POOL = {
+    "min_size": 1,
+    "max_size": 10,
+    "timeout": _SECONDS,
+    "command_timeout": 30,
+    "connection_class": _Connection,
+}
 
 
 class _Engine(PostgresEngine):
@@ -196,38 +222,47 @@ class PostgresDatabase(Database):
             else "a console without EDICTUM_REDIS_URL uses this database; stop it, or give it the same Redis"
         )
 
-    async def insert_new(self, table: type[Table], columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[UUID]:
+    async def insert_new(
+        self, table: type[Table], columns: Sequence[str], rows: Sequence[Sequence[Any]], shared: Mapping[str, Any]
+    ) -> list[UUID]:
         """
         Insert many rows at once, but for those that are there already.
         """
-        found = await self._insert(table, columns, rows, "DO NOTHING RETURNING id")
+        found = await self._insert(table, columns, rows, shared, "DO NOTHING RETURNING id")
         return [row["id"] for row in found]
 
     async def insert_or_update(
-        self, table: type[Table], columns: Sequence[str], rows: Sequence[Sequence[Any]], update: str
+        self,
+        table: type[Table],
+        columns: Sequence[str],
+        rows: Sequence[Sequence[Any]],
+        shared: Mapping[str, Any],
+        update: str,
     ) -> None:
         """
         Insert many rows at once, and change those that are there already.
         """
-        await self._insert(table, columns, rows, update)
+        await self._insert(table, columns, rows, shared, update)
 
     async def _insert(
-        self, table: type[Table], columns: Sequence[str], rows: Sequence[Sequence[Any]], on_conflict: str
+        self,
+        table: type[Table],
+        columns: Sequence[str],
+        rows: Sequence[Sequence[Any]],
+        shared: Mapping[str, Any],
+        on_conflict: str,
     ) -> list[Any]:
         """
-        Send each column as one array: the statement is the same for any number of rows, so it is prepared once.
+        Send all rows in arrays: the statement is the same for any number of rows, so it is prepared once.
         """
         transaction = self.require_transaction()
         transaction.check_owner()
         if not rows:
             return []
-        types = {column._meta.db_column_name: column.column_type.partition("(")[0] for column in table._meta.columns}
-        arrays = ", ".join(f"${number}::{types[name]}[]" for number, name in enumerate(columns, 1))
-        statement = f"INSERT INTO {table._meta.tablename} ({', '.join(columns)}) SELECT * FROM unnest({arrays})"
+        statement = _insertion(table, tuple(columns), tuple(shared), on_conflict)
+        arrays = (rows,) if table._meta.tablename in _ROW_TYPES else zip(*rows, strict=True)
         with _reaching():
-            found: list[Any] = await transaction.connection.fetch(
-                f"{statement} ON CONFLICT {on_conflict}", *map(list, zip(*rows, strict=True))
-            )
+            found: list[Any] = await transaction.connection.fetch(statement, *arrays, *shared.values())
         return found
 
     async def keep_partitions(self, table: type[Table], partitions: Mapping[str, tuple[int, int]], oldest: int) -> None:
@@ -288,6 +323,22 @@ class PostgresDatabase(Database):
             "AND relkind IN ('r', 'p') AND NOT relispartition"
         )
         return {row["relname"] for row in rows}
+
+
+@cache
+def _insertion(table: type[Table], columns: tuple[str, ...], shared: tuple[str, ...], on_conflict: str) -> str:
+    """
+    The statement that inserts rows: what differs in one array of rows or one for each column, then what they share.
+    """
+    name = table._meta.tablename
+    types = {column._meta.db_column_name: column.column_type.partition("(")[0] for column in table._meta.columns}
+    arrays = [_ROW_TYPES[name]] if name in _ROW_TYPES else [types[column] for column in columns]
+    rows = ", ".join(f"${number}::{kind}[]" for number, kind in enumerate(arrays, 1))
+    values = "".join(f", ${number}::{types[column]}" for number, column in enumerate(shared, len(arrays) + 1))
+    return (
+        f"INSERT INTO {name} ({', '.join((*columns, *shared))}) "
+        f"SELECT rows.*{values} FROM unnest({rows}) AS rows ON CONFLICT {on_conflict}"
+    )
 
 
 def _lock_number(name: str) -> int:

@@ -105,37 +105,48 @@ class Repository:
         return table.insert(*(table(**{"id": new_id(), **row, "tenant_id": self._scope.tenant_id}) for row in rows))
 
     async def _insert_new(
-        self, table: type[TenantTable], columns: Sequence[str], rows: Sequence[Sequence[Any]]
+        self,
+        table: type[TenantTable],
+        columns: Sequence[str],
+        rows: Sequence[Sequence[Any]],
+        shared: Mapping[str, Any],
     ) -> list[UUID]:
         """
         Insert many rows of the tenant at once, but for those that are there already, and return the ids of the others.
 
         Args:
             table: The table.
-            columns: The columns, ``id`` first and without the tenant.
+            columns: The columns in which rows differ, ``id`` first.
             rows: Their values, in an order that all who insert keep to.
+            shared: The values that all rows have, by the names of their columns; without the tenant.
         """
-        return await self._scope.database.insert_new(table, [*columns, "tenant_id"], self._owned(rows))
+        return await self._scope.database.insert_new(table, columns, rows, self._owned(shared))
 
     async def _insert_or_update(
-        self, table: type[TenantTable], columns: Sequence[str], rows: Sequence[Sequence[Any]], update: str
+        self,
+        table: type[TenantTable],
+        columns: Sequence[str],
+        rows: Sequence[Sequence[Any]],
+        shared: Mapping[str, Any],
+        update: str,
     ) -> None:
         """
         Insert many rows of the tenant at once, and change those that are there already.
 
         Args:
             table: The table.
-            columns: The columns, without the tenant.
+            columns: The columns in which rows differ.
             rows: Their values, in an order that all who insert keep to.
+            shared: The values that all rows have, by the names of their columns; without the tenant.
             update: What follows ``ON CONFLICT``: a target with ``tenant_id`` in it, so that no other tenant's row is
                 changed, and what changes.
         """
         if "tenant_id" not in update.partition(")")[0]:
             raise ValueError("rows of other tenants must not conflict")
-        await self._scope.database.insert_or_update(table, [*columns, "tenant_id"], self._owned(rows), update)
+        await self._scope.database.insert_or_update(table, columns, rows, self._owned(shared), update)
 
-    def _owned(self, rows: Sequence[Sequence[Any]]) -> list[tuple[Any, ...]]:
-        return [(*row, self._scope.tenant_id) for row in rows]
+    def _owned(self, shared: Mapping[str, Any]) -> dict[str, Any]:
+        return {**shared, "tenant_id": self._scope.tenant_id}
 
     def _update(self, table: type[TenantTable], values: Mapping[Any, Any]) -> Update[Any]:
         """

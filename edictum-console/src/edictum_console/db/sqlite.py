@@ -21,6 +21,7 @@ from typing import Any, cast
 from uuid import UUID
 
 import aiosqlite
+from asyncpg.pgproto import pgproto
 from piccolo.engine.sqlite import SQLiteEngine, dict_factory
 from piccolo.querystring import QueryString
 from piccolo.table import Table
@@ -31,7 +32,10 @@ from edictum_console.errors import StartError, UnavailableError
 # Synchronous stays at "full": an event that was acknowledged survives a power failure.
 _PRAGMAS = ("journal_mode = wal", "synchronous = full", "foreign_keys = on", "busy_timeout = 5000")
 
-_ROWS_OF_STATEMENT = 100
+_ROWS_OF_STATEMENT = 200
+
+# Piccolo says how Python's own is written; ids are made by one that is equal to it and faster.
+sqlite3.register_adapter(pgproto.UUID, str)
 
 
 class _Engine(SQLiteEngine):
@@ -171,11 +175,13 @@ class SqliteDatabase(Database):
         Nothing: the file stays open.
         """
 
-    async def insert_new(self, table: type[Table], columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[UUID]:
+    async def insert_new(
+        self, table: type[Table], columns: Sequence[str], rows: Sequence[Sequence[Any]], shared: Mapping[str, Any]
+    ) -> list[UUID]:
         """
         Insert many rows at once, but for those that are there already.
         """
-        inserted = await self._insert(table, columns, rows, "DO NOTHING")
+        inserted = await self._insert(table, columns, rows, shared, "DO NOTHING")
         if inserted == len(rows):
             return [row[0] for row in rows]
         # Nobody else writes, so the new rows are the last ones.
@@ -184,27 +190,40 @@ class SqliteDatabase(Database):
         return [row["id"] for row in found]
 
     async def insert_or_update(
-        self, table: type[Table], columns: Sequence[str], rows: Sequence[Sequence[Any]], update: str
+        self,
+        table: type[Table],
+        columns: Sequence[str],
+        rows: Sequence[Sequence[Any]],
+        shared: Mapping[str, Any],
+        update: str,
     ) -> None:
         """
         Insert many rows at once, and change those that are there already.
         """
-        await self._insert(table, columns, rows, update)
+        await self._insert(table, columns, rows, shared, update)
 
     async def _insert(
-        self, table: type[Table], columns: Sequence[str], rows: Sequence[Sequence[Any]], on_conflict: str
+        self,
+        table: type[Table],
+        columns: Sequence[str],
+        rows: Sequence[Sequence[Any]],
+        shared: Mapping[str, Any],
+        on_conflict: str,
     ) -> int:
         """
         Send many rows in each statement: between two statements the thread that runs them waits for this one.
         """
         transaction = self.require_transaction()
         transaction.check_owner()
-        marks = f"({', '.join('?' * len(columns))})"
-        begin, inserted = f"INSERT INTO {table._meta.tablename} ({', '.join(columns)}) VALUES", 0
+        # Numbered marks come first: a mark without a number has the number after the highest one before it.
+        same = [f"?{number}" for number in range(1, len(shared) + 1)]
+        marks = f"({', '.join([*same, *'?' * len(columns)])})"
+        begin = f"INSERT INTO {table._meta.tablename} ({', '.join([*shared, *columns])}) VALUES"
+        always, inserted = _plain_values([list(shared.values())]), 0
         for start in range(0, len(rows), _ROWS_OF_STATEMENT):
             part = rows[start : start + _ROWS_OF_STATEMENT]
             statement = f"{begin} {', '.join([marks] * len(part))} ON CONFLICT {on_conflict}"
-            values = _plain_values(part)
+            values = [*always, *_plain_values(part)]
             try:
                 cursor = await transaction.connection.execute(statement, values)
             except sqlite3.OperationalError as error:
@@ -236,8 +255,8 @@ def _plain_values(rows: Sequence[Sequence[Any]]) -> list[Any]:
     """
     columns: list[Sequence[Any]] = []
     for column in zip(*rows, strict=True):
-        if type(column[0]) is UUID:
-            columns.append([str(value) for value in column])
+        if isinstance(column[0], UUID):
+            columns.append(list(map(str, column)))
         elif type(column[0]) is datetime:
             columns.append([str(value.astimezone(UTC)) for value in column])
         else:

@@ -7,7 +7,6 @@ from __future__ import annotations
 import re
 from typing import Any, cast
 
-from litestar.datastructures import MutableScopeHeaders
 from litestar.types import Message, Scope
 
 from edictum_console.ids import new_id
@@ -44,7 +43,9 @@ class ResponseHeaders:
     """
 
     def __init__(self, secure: bool) -> None:
-        self._headers = {**_ALWAYS, **({"Strict-Transport-Security": "max-age=31536000"} if secure else {})}
+        strict = {"Strict-Transport-Security": "max-age=31536000"} if secure else {}
+        headers = {**_ALWAYS, **strict, "Cache-Control": "no-store"}
+        self._headers = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
 
     async def __call__(self, message: Message, scope: Scope) -> None:
         """
@@ -52,8 +53,8 @@ class ResponseHeaders:
         """
         if message["type"] != "http.response.start":
             return
-        message.setdefault("headers", [])
-        headers = MutableScopeHeaders.from_message(message)
-        headers["X-Request-Id"] = request_id(scope)
-        for name, value in {**self._headers, "Cache-Control": "no-store"}.items():
-            headers.setdefault(name, value)
+        headers = list(message.get("headers", ()))
+        present = {name.lower() for name, _ in headers}
+        headers += [header for header in self._headers if header[0] not in present]
+        headers.append((b"x-request-id", request_id(scope).encode()))
+        message["headers"] = headers

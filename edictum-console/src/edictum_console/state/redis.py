@@ -24,7 +24,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
 
 from edictum_console.errors import StartError, UnavailableError
-from edictum_console.state.memory import PARTS, MemoryBus, MemoryRateLimits
+from edictum_console.state.memory import MemoryBus
 from edictum_console.state.operations import (
     Applied,
     CompareAndSet,
@@ -44,7 +44,6 @@ from edictum_console.state.ports import (
     PRESENCE_LIFETIME,
     REPLY_LIFETIME,
     SESSION_LIFETIME,
-    Limit,
     Listener,
     Once,
     Place,
@@ -54,10 +53,10 @@ from edictum_console.state.ports import (
 
 logger = logging.getLogger(__name__)
 
-_PREFIX = "edictum"
-_CHANNEL = f"{_PREFIX}:signals"
+PREFIX = "edictum"
+_CHANNEL = f"{PREFIX}:signals"
 _TIMEOUT_SECONDS = 5
-_MEMBERS = 500  # in one command
+MEMBERS = 500  # of anything in one command
 _QUIET_SECONDS = 5  # after which the bus asks whether the connection still lives
 _SHORTEST_PAUSE_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 5.0
@@ -104,12 +103,12 @@ async def ping(client: Redis) -> None:
     Raises:
         UnavailableError: There is none.
     """
-    with _reaching():
+    with reaching():
         await client.ping()
 
 
 @contextmanager
-def _reaching() -> Iterator[None]:
+def reaching() -> Iterator[None]:
     """
     Say in the console's own words that Redis is not there.
     """
@@ -123,11 +122,17 @@ def _reaching() -> Iterator[None]:
         raise UnavailableError("the shared state cannot be reached at the moment", "state_unavailable") from error
 
 
-def _script(client: Redis, name: str) -> Any:
+def script(client: Redis, name: str) -> Any:
+    """
+    Read one of the scripts beside this module; it is called as a function.
+    """
     return client.register_script((files(__package__) / name).read_text())
 
 
-def _milliseconds(time: timedelta) -> int:
+def milliseconds(time: timedelta) -> int:
+    """
+    A time as Redis takes it.
+    """
     return max(1, int(time.total_seconds() * 1000))
 
 
@@ -138,13 +143,13 @@ class RedisSessionValues:
 
     def __init__(self, client: Redis) -> None:
         self._client = client
-        self._apply = _script(client, "apply.lua")
+        self._apply = script(client, "apply.lua")
 
     async def read(self, place: Place, keys: Sequence[str]) -> dict[str, str | None]:
         """
         Return the values of all keys that are asked for.
         """
-        with _reaching():
+        with reaching():
             values: Any = await self._client.mget([_value_key(place, key) for key in keys])
         return dict(zip(keys, values, strict=True))
 
@@ -155,13 +160,13 @@ class RedisSessionValues:
         keys = list(dict.fromkeys(operation.key for operation in operations))
         names = [_value_key(place, key) for key in keys]
         words: list[str | int] = ["" if once is None else once.digest]
-        words += [_milliseconds(REPLY_LIFETIME), _milliseconds(SESSION_LIFETIME)]
+        words += [milliseconds(REPLY_LIFETIME), milliseconds(SESSION_LIFETIME)]
         if once is not None:
-            names.append(f"{_PREFIX}:{place.tenant_id}:once:{once.owner}:{once.key}")
+            names.append(f"{PREFIX}:{place.tenant_id}:once:{once.owner}:{once.key}")
         for operation in operations:
             kind, first, second = _words(operation)
             words += [kind, keys.index(operation.key) + 1, first, second]
-        with _reaching():
+        with reaching():
             kind, *answer = await self._apply(keys=names, args=words)
         if kind == "not_a_number":
             raise not_a_number()
@@ -176,7 +181,7 @@ class RedisSessionValues:
 
 
 def _value_key(place: Place, key: str) -> str:
-    return f"{_PREFIX}:{place.tenant_id}:{place.env}:s:{key}"
+    return f"{PREFIX}:{place.tenant_id}:{place.env}:s:{key}"
 
 
 def _words(operation: Operation) -> tuple[str, str, str]:
@@ -184,7 +189,7 @@ def _words(operation: Operation) -> tuple[str, str, str]:
         case Get():
             return "get", "", ""
         case Put(value=value, lifetime=lifetime):
-            return "put", value, "" if lifetime is None else str(_milliseconds(lifetime))
+            return "put", value, "" if lifetime is None else str(milliseconds(lifetime))
         case Delete():
             return "delete", "", ""
         case CompareAndSet(expect=expect, value=value):
@@ -200,16 +205,16 @@ class RedisLogins:
 
     def __init__(self, client: Redis, longest: timedelta) -> None:
         self._client = client
-        self._longest = _milliseconds(longest)
+        self._longest = milliseconds(longest)
 
     async def add(self, token_hash: str, tenant_id: UUID, user_id: UUID, record: str, idle: timedelta) -> None:
         """
         Remember a login.
         """
         person = _person_key(tenant_id, user_id)
-        with _reaching():
+        with reaching():
             async with self._client.pipeline(transaction=True) as pipeline:
-                pipeline.set(_login_key(token_hash), record, px=_milliseconds(idle))
+                pipeline.set(_login_key(token_hash), record, px=milliseconds(idle))
                 pipeline.sadd(person, token_hash)
                 pipeline.pexpire(person, self._longest)
                 await pipeline.execute()
@@ -218,15 +223,15 @@ class RedisLogins:
         """
         Return the record and keep it alive.
         """
-        with _reaching():
-            record: Any = await self._client.getex(_login_key(token_hash), px=_milliseconds(idle))
+        with reaching():
+            record: Any = await self._client.getex(_login_key(token_hash), px=milliseconds(idle))
         return None if record is None else str(record)
 
     async def remove(self, token_hash: str) -> None:
         """
         Forget a login.
         """
-        with _reaching():
+        with reaching():
             await self._client.delete(_login_key(token_hash))
 
     async def remove_all(self, tenant_id: UUID, user_id: UUID, keep: str | None = None) -> None:
@@ -234,7 +239,7 @@ class RedisLogins:
         Forget all logins of a person but one.
         """
         person = _person_key(tenant_id, user_id)
-        with _reaching():
+        with reaching():
             found: Any = await self._client.smembers(person)
             hashes = [str(token_hash) for token_hash in found if token_hash != keep]
             if hashes:
@@ -245,48 +250,11 @@ class RedisLogins:
 
 
 def _login_key(token_hash: str) -> str:
-    return f"{_PREFIX}:login:{token_hash}"
+    return f"{PREFIX}:login:{token_hash}"
 
 
 def _person_key(tenant_id: UUID, user_id: UUID) -> str:
-    return f"{_PREFIX}:logins:{tenant_id}:{user_id}"
-
-
-class RedisRateLimits:
-    """
-    Counts in Redis; where that is allowed, in this process while Redis cannot be reached.
-    """
-
-    def __init__(self, client: Redis) -> None:
-        self._script = _script(client, "take.lua")
-        self._alone = MemoryRateLimits()
-
-    async def take(self, limit: Limit, subject: str, cost: int = 1) -> float:
-        """
-        Count something, if it may happen.
-        """
-        try:
-            return await self._change(limit, subject, min(cost, limit.count)) / 1000
-        except UnavailableError:
-            if limit.strict:
-                raise
-            return await self._alone.take(limit, subject, cost)
-
-    async def give_back(self, limit: Limit, subject: str, cost: int = 1) -> None:
-        """
-        Undo a count.
-        """
-        try:
-            await self._change(limit, subject, -min(cost, limit.count))
-        except UnavailableError:
-            await self._alone.give_back(limit, subject, cost)
-
-    async def _change(self, limit: Limit, subject: str, cost: int) -> float:
-        length = max(1, _milliseconds(limit.per) // PARTS)
-        words = [limit.count, length, PARTS, cost]
-        with _reaching():
-            wait = await self._script(keys=[f"{_PREFIX}:limit:{limit.name}:{subject}"], args=words)
-        return float(wait)
+    return f"{PREFIX}:logins:{tenant_id}:{user_id}"
 
 
 class RedisMemory:
@@ -313,39 +281,39 @@ class RedisPresence:
 
     def __init__(self, client: Redis, lifetime: timedelta = PRESENCE_LIFETIME) -> None:
         self._client = client
-        self._lifetime = _milliseconds(lifetime)
-        self._keep = _script(client, "keep.lua")
-        self._all = _script(client, "present.lua")
+        self._lifetime = milliseconds(lifetime)
+        self._keep = script(client, "keep.lua")
+        self._all = script(client, "present.lua")
 
     async def keep(self, tenant_id: UUID, streams: Sequence[Present]) -> None:
         """
         Say that streams are open.
         """
-        for start in range(0, len(streams), _MEMBERS):
-            members = list(map(_member, streams[start : start + _MEMBERS]))
-            with _reaching():
+        for start in range(0, len(streams), MEMBERS):
+            members = list(map(_member, streams[start : start + MEMBERS]))
+            with reaching():
                 await self._keep(keys=[_presence_key(tenant_id)], args=[self._lifetime, *members])
 
     async def leave(self, tenant_id: UUID, streams: Sequence[Present]) -> None:
         """
         Say that streams are closed.
         """
-        for start in range(0, len(streams), _MEMBERS):
-            members = list(map(_member, streams[start : start + _MEMBERS]))
-            with _reaching():
+        for start in range(0, len(streams), MEMBERS):
+            members = list(map(_member, streams[start : start + MEMBERS]))
+            with reaching():
                 await self._client.zrem(_presence_key(tenant_id), *members)
 
     async def all(self, tenant_id: UUID) -> list[Present]:
         """
         The streams of a tenant.
         """
-        with _reaching():
+        with reaching():
             members = await self._all(keys=[_presence_key(tenant_id)], args=[])
         return [Present(*member.split(" ")) for member in members]
 
 
 def _presence_key(tenant_id: UUID) -> str:
-    return f"{_PREFIX}:{tenant_id}:present"
+    return f"{PREFIX}:{tenant_id}:present"
 
 
 def _member(stream: Present) -> str:
@@ -373,7 +341,7 @@ class RedisBus:
         """
         Tell every replica, this one by way of Redis, too.
         """
-        with _reaching():
+        with reaching():
             said = json.dumps(signal.said) if signal.said else ""
             await self._client.publish(_CHANNEL, f"{signal.kind}:{signal.id or ''}:{said}")
 

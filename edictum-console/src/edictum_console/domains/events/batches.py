@@ -36,11 +36,13 @@ class Batch:
         events: The events, as JSON.
         id: What the agent calls the batch.
         dropped_before: How many events the agent lost before these.
+        size: How many bytes it had.
     """
 
     events: list[msgspec.Raw]
     id: str | None
     dropped_before: int
+    size: int = 0
 
 
 async def collected(chunks: AsyncIterator[bytes], encoding: str | None, limit: int) -> bytes:
@@ -91,6 +93,7 @@ def read_batch(body: bytes) -> Batch:
         envelope.events,
         batch_id if isinstance(batch_id, str) and 0 < len(batch_id) <= _LONGEST_ID and batch_id.isprintable() else None,
         dropped if type(dropped) is int and 0 < dropped <= _MOST_DROPPED else 0,
+        len(body),
     )
 
 

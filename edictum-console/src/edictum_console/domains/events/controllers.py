@@ -46,12 +46,13 @@ Known = Request[KeyActor | PersonActor, str, Any]
 
 
 def provide_ingest(
-    scope_of_caller: Injected[TenantScope], resources: Injected[Resources], state: State
+    scope_of_caller: Injected[TenantScope], resources: Injected[Resources], request: Request[Any, Any, State]
 ) -> IngestService:
     """
     Make the service that takes events of the caller's tenant in.
     """
     stores, settings = resources.stores, resources.settings
+    state = request.app.state  # itself: what the framework hands in is a copy, made for each request
     return IngestService(
         scope_of_caller, state.gathering, state.hearing, stores.limits, settings, resources.metrics, state.pulse
     )

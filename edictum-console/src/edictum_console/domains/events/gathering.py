@@ -14,7 +14,7 @@ from uuid import UUID
 
 import attrs
 
-from edictum_console.domains.events.normalising import Event
+from edictum_console.domains.events.event import Event
 from edictum_console.errors import UnavailableError
 
 Store: TypeAlias = Callable[[Sequence[Event]], Awaitable[set[UUID]]]

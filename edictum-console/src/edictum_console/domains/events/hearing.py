@@ -15,7 +15,7 @@ from uuid import UUID
 
 from edictum_console.db.scope import TenantScope
 from edictum_console.domains.agents.service import AgentService, Heard
-from edictum_console.domains.events.normalising import Event
+from edictum_console.domains.events.event import Event
 from edictum_console.domains.events.wire import moment_of
 from edictum_console.errors import UnavailableError
 
@@ -77,9 +77,9 @@ def newest_of(newest: dict[str, Event], events: Iterable[Event]) -> None:
     """
     for event in events:
         known = newest.get(event.agent_id)
-        if known is None or _weight(event) > _weight(known):
+        if known is None or (
+            event.occurred_at > known.occurred_at
+            if (event.policy_version is None) == (known.policy_version is None)
+            else known.policy_version is None
+        ):
             newest[event.agent_id] = event
-
-
-def _weight(event: Event) -> tuple[bool, int]:
-    return event.policy_version is not None, event.occurred_at

@@ -8,33 +8,32 @@ nothing.
 
 from __future__ import annotations
 
-import hashlib
-import re
-from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from math import isfinite
-from typing import Any, TypeAlias
-from uuid import UUID
+from typing import Any
 
-import attrs
-import msgspec
-
+from edictum_console.domains.events.event import (
+    LARGEST_DURATION,
+    LARGEST_NUMBER,
+    Event,
+    Outcome,
+    Rejection,
+    day_of,
+    identity,
+    is_agent,
+    is_future,
+    principal_id,
+    read_moment,
+    rule_names,
+    shortened,
+    workflow_state,
+)
 from edictum_console.domains.events.fitting import LARGEST_EVENT, fitted
 from edictum_console.domains.events.screening import screened
 from edictum_console.domains.events.shapes import KINDS, LENGTHS, digest, flat
 from edictum_console.domains.events.vocabulary import canonical
-from edictum_console.ids import id_at
+from edictum_console.domains.events.wire import microseconds_of
 from edictum_console.security.actor import KeyActor
-from edictum_console.security.authentication import IDENTIFIER
-
-_AGENT = re.compile(f"(?:gate:)?{IDENTIFIER}")
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_OLDEST = datetime(2000, 1, 1, tzinfo=UTC)
-_DAY = 86_400_000_000
-_LARGEST_DURATION = 2**31 - 1
-_LARGEST_NUMBER = 2**53
-_LONGEST_SEARCHED = 2_000
-_HASH_LENGTH = 64
 
 # Fields that have columns of their own; ``payload`` holds the others.
 _IN_COLUMNS = (
@@ -49,63 +48,6 @@ _IN_COLUMNS = (
     "reason",
     "duration_ms",
 )
-
-
-@attrs.define
-class Event:
-    """
-    An event as it is stored.
-
-    Attributes:
-        id: Made of its time and what names it, so that one that is delivered again is known.
-        day: Its own day, such as 20260131.
-        occurred_at: Microseconds since 1970, by the agent's clock.
-        rule_name: What decided.
-        principal_id: On whose behalf.
-        payload: All other fields, as JSON.
-        rules: The names of the rules that were evaluated.
-        redacted: Whether a secret was found in it.
-        truncated: Whether it was too large.
-        workflow: The state of its workflow, as JSON.
-    """
-
-    id: UUID
-    day: int
-    occurred_at: int
-    agent_id: str
-    session_id: str | None
-    parent_session_id: str | None
-    call_id: str
-    tool_name: str
-    action: str
-    mode: str
-    rule_name: str | None
-    policy_version: str | None
-    principal_id: str | None
-    reason: str | None
-    duration_ms: int | None
-    payload: str
-    rules: list[str]
-    redacted: bool
-    truncated: bool
-    workflow: str | None
-
-
-@attrs.frozen
-class Rejection:
-    """
-    Why something is no event.
-
-    Attributes:
-        code: A word for programs.
-        detail: One sentence for people, without values.
-    """
-
-    code: str
-    detail: str
-
-
-Outcome: TypeAlias = Event | Rejection
 
 
 def normalise(raw: object, size: int, actor: KeyActor, now: datetime) -> Outcome:
@@ -126,14 +68,13 @@ def normalise(raw: object, size: int, actor: KeyActor, now: datetime) -> Outcome
     if word is None:
         return Rejection("invalid_action", "action must be one word of lower-case letters and underscores")
     event["action"] = word
-    moment = _moment(event.pop("timestamp", None))
-    if moment is None or moment < _OLDEST:
+    moment = read_moment(event.pop("timestamp", None))
+    if moment is None:
         return Rejection("invalid_timestamp", "timestamp must be a date and time as RFC 3339 has it, after 1999")
-    occurred_at = (moment - _EPOCH) // _MICROSECOND
-    if moment > now and occurred_at - (now - _EPOCH) // _MICROSECOND > _DAY:
+    if is_future(moment, now):
         return Rejection("timestamp_in_future", "timestamp is more than a day ahead of the console's clock")
     agent_id = event.get("agent_id") or actor.agent_id or f"key-{actor.key_id}"
-    if not isinstance(agent_id, str) or not _AGENT.fullmatch(agent_id):
+    if not isinstance(agent_id, str) or not is_agent(agent_id):
         return Rejection(
             "invalid_agent_id",
             "agent_id must begin with a letter or digit, and have letters, digits, '.', '_' and '-' only",
@@ -144,29 +85,32 @@ def normalise(raw: object, size: int, actor: KeyActor, now: datetime) -> Outcome
     _keep_fitting(event)
     if not event.get("call_id"):
         event["call_id"] = digest(raw)
-    return _stored(event, size, moment, occurred_at)
+    return _stored(event, size, moment)
 
 
-def _stored(event: dict[str, Any], size: int, moment: datetime, occurred_at: int) -> Event:
-    day = moment.year * 10_000 + moment.month * 100 + moment.day
-    identity = _identity(event, occurred_at)
-    duration = event.get("duration_ms")
-    principal = event.get("principal")
-    principal_id = _principal_id(principal) if principal else None
+def _stored(event: dict[str, Any], size: int, moment: datetime) -> Event:
+    occurred_at, get = microseconds_of(moment), event.get
+    named = identity(
+        occurred_at,
+        event["agent_id"],
+        get("event_id"),
+        get("run_id"),
+        event["call_id"],
+        get("call_index"),
+        event["action"],
+        get("decision_name"),
+        get("session_id"),
+    )
+    duration, principal, rules = get("duration_ms"), principal_id(get("principal")), rule_names(get("rules_evaluated"))
     columns = [event.pop(name, None) for name in _IN_COLUMNS]
     reason, rule_name = columns[8], event.pop("decision_name", None)
-    if duration is not None and not 0 <= duration <= _LARGEST_DURATION:
-        columns[9] = min(max(duration, 0), _LARGEST_DURATION)
-    records = event.get("rules_evaluated")
-    rules = _rule_names(records) if records else []
     payload, reason, redacted = screened(event, reason)
     truncated = size > LARGEST_EVENT
     if truncated:
         payload, reason = fitted(event, reason)
-    workflow = event.get("workflow")
     return Event(
-        identity,
-        day,
+        named,
+        day_of(moment),
         occurred_at,
         columns[0],
         columns[1] or None,
@@ -177,31 +121,15 @@ def _stored(event: dict[str, Any], size: int, moment: datetime, occurred_at: int
         columns[6] or "enforce",
         rule_name or None,
         columns[7] or None,
-        principal_id,
+        principal,
         reason,
-        columns[9],
+        None if duration is None else min(max(duration, 0), LARGEST_DURATION),
         payload,
         rules,
         redacted,
         truncated,
-        msgspec.json.encode(workflow).decode() if isinstance(workflow, dict) and workflow else None,
+        workflow_state(event.get("workflow")),
     )
-
-
-_MICROSECOND = datetime.resolution
-
-
-def _moment(text: object) -> datetime | None:
-    """
-    Read a time; one without a zone is UTC, as some clients mean it.
-    """
-    if type(text) is not str or not 19 <= len(text) <= 40 or text[10] not in "Tt ":
-        return None
-    try:
-        moment = datetime.fromisoformat(text.upper())
-        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-    except (ValueError, OverflowError):
-        return None
 
 
 def _keep_fitting(event: dict[str, Any]) -> None:
@@ -218,11 +146,11 @@ def _keep_fitting(event: dict[str, Any]) -> None:
             # Counters of some agents have a fraction of zero, durations have any.
             event[name] = value = round(value) if name == "duration_ms" or value.is_integer() else value
             kind = type(value)
-        if kind is not expected or (kind is int and not -_LARGEST_NUMBER <= value <= _LARGEST_NUMBER):
+        if kind is not expected or (kind is int and not -LARGEST_NUMBER <= value <= LARGEST_NUMBER):
             wrong.append(name)
         elif kind is str:
             if len(value) > LENGTHS.get(name, len(value)):
-                event[name] = value = _shortened(value, LENGTHS[name])
+                event[name] = value = shortened(value, LENGTHS[name])
             if "\0" in value:
                 event[name] = value.replace("\0", "\ufffd")
     if wrong:
@@ -230,51 +158,3 @@ def _keep_fitting(event: dict[str, Any]) -> None:
             del event[name]
         known = [name for name in event.get("invalid_fields", ()) if type(name) is str and name in KINDS]
         event["invalid_fields"] = sorted({*known, *wrong})
-
-
-def _shortened(text: str, limit: int) -> str:
-    """
-    Shorten a name so that two that differ stay different.
-    """
-    if limit <= _HASH_LENGTH:
-        return text[:limit]
-    return f"{text[: limit - _HASH_LENGTH - 1]}~{hashlib.sha256(text.encode()).hexdigest()}"
-
-
-def _identity(event: Mapping[str, Any], occurred_at: int) -> UUID:
-    """
-    Make the id of an event: of its own id where it has one, else of what tells the events of one call apart.
-    """
-    event_id = event.get("event_id")
-    get = event.get
-    parts = (
-        (event["agent_id"], event_id)
-        if event_id
-        else (
-            event["agent_id"],
-            get("run_id") or "",
-            event["call_id"],
-            get("call_index") or 0,
-            event["action"],
-            get("decision_name") or "",
-            get("session_id") or "",
-        )
-    )
-    return id_at(occurred_at, int.from_bytes(hashlib.sha256(msgspec.json.encode(parts)).digest()[:8], "big"))
-
-
-def _principal_id(principal: Mapping[str, Any]) -> str | None:
-    for name in ("user_id", "id", "service_id", "email"):
-        value = principal.get(name)
-        if type(value) is str and value:
-            return _shortened(value, 255).replace("\0", "\ufffd") if len(value) > 255 or "\0" in value else value
-    return None
-
-
-def _rule_names(records: list[Any]) -> list[str]:
-    names = []
-    for record in records[:1000]:
-        name = record.get("name") or record.get("id") if type(record) is dict else None
-        if type(name) is str:
-            names.append(name[:255])
-    return names

@@ -42,6 +42,7 @@ _COLUMNS = (
     "payload",
 )
 _values = attrgetter(*_COLUMNS)
+_number = attrgetter("id.int")
 _SEARCHED = ("agent_id", "tool_name", "rule_name", "reason")
 _NEWER_SNAPSHOT = (
     "(tenant_id, env, agent_id, session_id) DO UPDATE SET snapshot = excluded.snapshot, "
@@ -88,17 +89,18 @@ class EventRepository(Repository):
             events: The events, each with the attributes that are named as the columns are.
             now: When they came.
         """
-        rows = [(*_values(event), now, env) for event in events]
-        rows.sort(key=_by_id)
-        return set(await self._insert_new(self._table(tables.Events), (*_COLUMNS, "created_at", "env"), rows))
+        # In one order for all: who inserts the same events at the same time waits for the other, not in a circle.
+        rows = list(map(_values, sorted(events, key=_number)))
+        shared = {"created_at": now, "env": env}
+        return set(await self._insert_new(self._table(tables.Events), _COLUMNS, rows, shared))
 
     async def keep_snapshots(self, env: str, newest: Mapping[tuple[str, str], tuple[int, str]], now: datetime) -> None:
         """
         Keep the workflow states of sessions, unless newer ones are known.
         """
-        rows = [(new_id(), now, env, *session, *state) for session, state in sorted(newest.items())]
-        columns = ("id", "created_at", "env", "agent_id", "session_id", "occurred_at", "snapshot")
-        await self._insert_or_update(self._table(tables.WorkflowSnapshots), columns, rows, _NEWER_SNAPSHOT)
+        rows = [(new_id(), *session, *state) for session, state in sorted(newest.items())]
+        columns, shared = ("id", "agent_id", "session_id", "occurred_at", "snapshot"), {"created_at": now, "env": env}
+        await self._insert_or_update(self._table(tables.WorkflowSnapshots), columns, rows, shared, _NEWER_SNAPSHOT)
 
     async def snapshot(self, env: str | None, agent_id: str, session_id: str | None) -> dict[str, Any] | None:
         """
@@ -240,11 +242,3 @@ def day_of(day: date) -> int:
 
 def _day(occurred_at: int) -> int:
     return day_of(date(1970, 1, 1) + timedelta(microseconds=occurred_at))
-
-
-def _by_id(row: Sequence[Any]) -> int:
-    """
-    One order for all: who inserts the same events at the same time waits for the other, not in a circle.
-    """
-    number: int = row[0].int
-    return number

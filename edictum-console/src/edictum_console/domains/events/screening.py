@@ -18,8 +18,8 @@ _PLAIN_NAMES: set[str] = set()
 _MOST_NAMES = 4096
 _LONGEST_NAME = 32
 
-# Brackets of an event whose nesting needs no closer look.
-_FEW = 40
+# Deeper than this, the policy of the core looks, which knows where to stop.
+_DEEPEST = 16
 
 
 def screened(details: dict[str, Any], reason: str | None) -> tuple[str, str | None, bool]:
@@ -37,7 +37,7 @@ def screened(details: dict[str, Any], reason: str | None) -> tuple[str, str | No
     """
     text = msgspec.json.encode(details).decode()
     quiet = may_hide(text) is None
-    if text.count("[") + text.count("{") <= _FEW and _nothing_hidden(details, quiet) and not _hides(reason):
+    if nothing_hidden(details, quiet) and not (reason is not None and hides(reason)):
         return text, reason, False
     shown = {name: _POLICY.redact_tree(value) for name, value in details.items()}
     shown_reason = None if reason is None else _POLICY.redact_text(reason)
@@ -54,17 +54,24 @@ def shortened(text: str, length: int) -> str:
     return _POLICY.redact_text(text, length)
 
 
-def _hides(text: str | None) -> bool:
-    return text is not None and may_hide(text) is not None and _POLICY.looks_secret(text)
-
-
-def _nothing_hidden(value: Any, quiet: bool) -> bool:
+def hides(text: str) -> bool:
     """
-    Whether an object or list has no name that says that a secret stands under it, and no text with one.
+    Whether there is a secret in a text.
+    """
+    return may_hide(text) is not None and _POLICY.looks_secret(text)
+
+
+def nothing_hidden(value: dict[str, Any] | Iterable[Any], quiet: bool, depth: int = 0) -> bool:
+    """
+    Whether a value has no name that says that a secret stands under it, and no text with one.
 
     Args:
-        value: The object or list.
+        value: An object, or several values.
         quiet: Whether it is known that no text in it has one.
+        depth: In how many others it lies.
+
+    Returns:
+        False also where it is nested so deeply that this does not look.
     """
     if type(value) is dict:
         if not value.keys() <= _PLAIN_NAMES and not _remember_plain(value):
@@ -73,9 +80,9 @@ def _nothing_hidden(value: Any, quiet: bool) -> bool:
     for inner in value:
         kind = type(inner)
         if kind is dict or kind is list:
-            if inner and not _nothing_hidden(inner, quiet):
+            if inner and (depth == _DEEPEST or not nothing_hidden(inner, quiet, depth + 1)):
                 return False
-        elif kind is str and not quiet and _hides(inner):
+        elif kind is str and not quiet and hides(inner):
             return False
     return True
 

@@ -16,9 +16,11 @@ import msgspec
 
 from edictum_console.db.scope import TenantScope
 from edictum_console.domains.events.batches import Batch, read_event
+from edictum_console.domains.events.event import Event, Outcome, Rejection
 from edictum_console.domains.events.gathering import Gathering
 from edictum_console.domains.events.hearing import Hearing, newest_of
-from edictum_console.domains.events.normalising import Event, Outcome, Rejection, normalise
+from edictum_console.domains.events.normalising import normalise
+from edictum_console.domains.events.plain import plain_events
 from edictum_console.domains.events.repository import EventRepository
 from edictum_console.domains.events.schemas import Ingested, RejectedEvent
 from edictum_console.domains.events.vocabulary import class_of
@@ -103,7 +105,7 @@ class IngestService:
         for start in range(0, len(batch.events), _AT_ONCE):
             raws = batch.events[start : start + _AT_ONCE]
             now = datetime.now(UTC)
-            if sum(memoryview(raw).nbytes for raw in raws) > _SMALL:
+            if batch.size > _SMALL:
                 outcomes = await asyncio.to_thread(_outcomes, raws, actor, now)
             else:
                 outcomes = _outcomes(raws, actor, now)
@@ -113,14 +115,14 @@ class IngestService:
                 gap = 0
                 place = (actor.tenant_id, actor.env)
                 new = await self._gathering.store(place, [*events, *lost], partial(self._store, actor.env))
-                classes = Counter(class_of(event.action).value for event in events if event.id in new)
-                tally.accepted += classes.total()
-                tally.duplicates += len(events) - classes.total()
-                if classes:
-                    self._pulse.events(actor.tenant_id, actor.env, classes)
+                accepted = Counter([event.action for event in events if event.id in new])
+                tally.accepted += accepted.total()
+                tally.duplicates += len(events) - accepted.total()
+                if accepted:
+                    self._pulse.events(actor.tenant_id, actor.env, _by_class(accepted))
                 newest_of(newest, events)
-                for word in ("redacted", "truncated"):
-                    self._count(word, sum(getattr(event, word) for event in events))
+                self._count("redacted", sum([event.redacted for event in events]))
+                self._count("truncated", sum([event.truncated for event in events]))
         await self._hearing.tell(self._scope, actor.env, newest.values())
         self._count("accepted", tally.accepted)
         self._count("duplicate", tally.duplicates)
@@ -162,8 +164,16 @@ class IngestService:
         return new
 
 
+def _by_class(actions: Counter[str]) -> Counter[str]:
+    classes: Counter[str] = Counter()
+    for action, number in actions.items():
+        classes[class_of(action).value] += number
+    return classes
+
+
 def _outcomes(raws: Sequence[msgspec.Raw], actor: KeyActor, now: datetime) -> list[Outcome]:
-    return [_outcome(raw, actor, now) for raw in raws]
+    plain = plain_events(raws, actor, now)
+    return [_outcome(raw, actor, now) if event is None else event for raw, event in zip(raws, plain, strict=True)]
 
 
 def _outcome(raw: msgspec.Raw, actor: KeyActor, now: datetime) -> Outcome:

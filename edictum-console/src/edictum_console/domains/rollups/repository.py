@@ -22,8 +22,8 @@ from edictum_console.ids import new_id
 
 DIMENSIONS = ("env", "agent_id", "tool_name", "action", "mode", "rule_name")
 
-_COUNTED = ("id", "created_at", "span", "minute", *DIMENSIONS, "number", "duration_sum")
-_EVALUATED = ("id", "created_at", "minute", "env", "rule_name", "evaluated")
+_COUNTED = ("id", *Group._fields, "number", "duration_sum")
+_EVALUATED = ("id", "minute", "rule_name", "evaluated")
 _ADD = (
     "(tenant_id, minute, span, env, agent_id, tool_name, action, mode, rule_name) DO UPDATE SET "
     "number = event_rollups.number + excluded.number, duration_sum = event_rollups.duration_sum + excluded.duration_sum"
@@ -51,8 +51,8 @@ class RollupRepository(Repository):
         """
         Keep what a batch adds until it is added.
         """
-        rows = [(new_id(), now, env, counts)]
-        await self._insert_new(self._table(tables.EventCounts), ("id", "created_at", "env", "counts"), rows)
+        shared = {"created_at": now, "env": env}
+        await self._insert_new(self._table(tables.EventCounts), ("id", "counts"), [(new_id(), counts)], shared)
 
     async def noted(self, limit: int) -> list[dict[str, Any]]:
         """
@@ -72,13 +72,12 @@ class RollupRepository(Repository):
         """
         Add counts of an environment.
         """
-        rows = [
-            (new_id(), now, span, group.minute, env, *group[1:], number, total)
-            for group, (number, total) in sorted(counts.groups.items())
-        ]
-        await self._insert_or_update(self._table(tables.EventRollups), _COUNTED, rows, _ADD)
-        rules = [(new_id(), now, hour, env, rule, number) for (hour, rule), number in sorted(counts.rules.items())]
-        await self._insert_or_update(self._table(tables.RuleRollups), _EVALUATED, rules, _ADD_RULES)
+        rows = [(new_id(), *group, number, total) for group, (number, total) in sorted(counts.groups.items())]
+        shared = {"created_at": now, "env": env}
+        minutes = {**shared, "span": span}
+        await self._insert_or_update(self._table(tables.EventRollups), _COUNTED, rows, minutes, _ADD)
+        rules = [(new_id(), hour, rule, number) for (hour, rule), number in sorted(counts.rules.items())]
+        await self._insert_or_update(self._table(tables.RuleRollups), _EVALUATED, rules, shared, _ADD_RULES)
 
     async def take_minutes(self, before: int, limit: int) -> list[dict[str, Any]]:
         """

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, Protocol
+from typing import Any
 
 from edictum_console.db.scope import Scopes, TenantScope
-from edictum_console.domains.rollups.counting import HOUR, Counts, Group
+from edictum_console.domains.rollups.counting import HOUR, Countable, Counts
 from edictum_console.domains.rollups.repository import (
     DIMENSIONS,
     RollupRepository,
@@ -27,21 +27,6 @@ ROLLUPS_KEPT = timedelta(days=400)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _CHUNK = 500
 _ROWS_AT_ONCE = 2000
-
-
-class Countable(Protocol):
-    """
-    What is counted of an event.
-    """
-
-    occurred_at: int
-    agent_id: str
-    tool_name: str
-    action: str
-    mode: str
-    rule_name: str | None
-    duration_ms: int | None
-    rules: list[str]
 
 
 def minute_of(moment: datetime) -> int:
@@ -78,12 +63,7 @@ class RollupService:
             now: The time.
         """
         self._scope.database.require_transaction()
-        counts = Counts()
-        for event in events:
-            minute = event.occurred_at // 60_000_000
-            names = (event.agent_id, event.tool_name, event.action, event.mode, event.rule_name or "")
-            counts.count(Group(minute, *names), event.duration_ms or 0, event.rules)
-        await self._rows.note(env, counts.written(), now)
+        await self._rows.note(env, Counts.of(events).written(), now)
 
     async def fold(self) -> int:
         """

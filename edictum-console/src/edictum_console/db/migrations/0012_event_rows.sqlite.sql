@@ -1,0 +1,1 @@
+-- Nothing: SQLite sends no arrays.
