@@ -237,11 +237,19 @@ class _Segment:
         for _ in range(count):
             self.sent += self._lengths.popleft()
         # Written over, never cut: whatever a killed process leaves of it means too little, and that is sent again.
-        descriptor = os.open(self._progress_path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            os.pwrite(descriptor, b"%0*d" % (_PROGRESS_DIGITS, self.sent), 0)
-        finally:
-            os.close(descriptor)
+            descriptor = os.open(self._progress_path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                os.pwrite(descriptor, b"%0*d" % (_PROGRESS_DIGITS, self.sent), 0)
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            # The console knows them; sending waits for no disk.
+            logger.warning(
+                "%s could not be written, so what was sent is sent again after a restart: %s",
+                self._progress_path,
+                error.strerror or error,
+            )
 
     def remove(self) -> None:
         """
