@@ -210,7 +210,9 @@ class _Segment:
             sent = int(self._progress_path.read_bytes())
         except (FileNotFoundError, ValueError):
             sent = 0
-        self.sent = sent if 0 <= sent <= size else 0
+        # Whatever else is read there is not how much was sent.
+        ends_a_line = 0 < sent <= size and os.pread(self._descriptor, 1, sent - 1) == b"\n"
+        self.sent = sent if ends_a_line else 0
         rest = os.pread(self._descriptor, size - self.sent, self.sent)
         lines = rest.split(b"\n")
         if lines[-1]:
