@@ -77,6 +77,8 @@ class Spool:
         """
         if self._segments[-1].size >= SEGMENT_BYTES:
             self._segments.append(self._new_segment())
+            if not self._segments[0].waiting:  # only the last one may be empty
+                self._segments.popleft().remove()
         self._segments[-1].append(line)
 
     def drop_oldest(self) -> int:
