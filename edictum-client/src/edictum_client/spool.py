@@ -13,6 +13,7 @@ import os
 import secrets
 from collections import deque
 from pathlib import Path
+from weakref import WeakSet
 
 from edictum import EdictumConfigError
 
@@ -26,6 +27,8 @@ logger = logging.getLogger(__name__)
 SEGMENT_BYTES = 4 * 1024 * 1024
 _SUFFIX = ".events"
 _PROGRESS_DIGITS = 20
+
+_open: WeakSet[_Segment] = WeakSet()
 
 
 class Spool:
@@ -53,6 +56,7 @@ class Spool:
             self._adopt()
             self._segments.append(self._new_segment())
         except OSError as error:
+            self.close()
             raise EdictumConfigError(f"spool_dir {folder} cannot be used: {error.strerror or error}") from error
 
     def __len__(self) -> int:
@@ -171,6 +175,7 @@ class _Segment:
         self._lengths: deque[int] = deque()
         self.size = 0
         self.sent = 0
+        _open.add(self)
 
     @property
     def waiting(self) -> int:
@@ -264,4 +269,15 @@ class _Segment:
         self.close()
 
     def close(self) -> None:
+        _open.discard(self)
         os.close(self._descriptor)
+
+
+def _let_go_after_fork() -> None:
+    # A file is locked as long as any process has it open, and this one would keep it from the successors of its parent.
+    for segment in list(_open):
+        segment.close()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_let_go_after_fork)
