@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import time
 from collections import deque
 from pathlib import Path
 from weakref import WeakSet
@@ -51,6 +52,7 @@ class Spool:
         self._folder = folder
         self._max_bytes = max_bytes
         self._segments: deque[_Segment] = deque()
+        self._newest = 0
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._adopt()
@@ -135,19 +137,19 @@ class Spool:
         self._segments.clear()
 
     def _new_segment(self) -> _Segment:
-        return _Segment.create(self._folder / f"{os.getpid()}-{secrets.token_hex(8)}{_SUFFIX}")
+        # In the order of their names, whichever times a file system keeps.
+        self._newest = max(time.time_ns(), self._newest + 1)
+        while True:
+            name = f"{self._newest:0{_PROGRESS_DIGITS}d}-{os.getpid()}-{secrets.token_hex(8)}{_SUFFIX}"
+            segment = _Segment.create(self._folder / name)
+            if segment is not None:
+                return segment
 
     def _adopt(self) -> None:
         """
         Take over what processes that ended have left.
         """
-        left: list[tuple[float, Path]] = []
-        for path in self._folder.glob(f"*{_SUFFIX}"):
-            try:
-                left.append((path.stat().st_mtime, path))
-            except FileNotFoundError:  # another process has just sent it
-                continue
-        for _, path in sorted(left):
+        for path in sorted(self._folder.glob(f"*{_SUFFIX}")):
             segment = _Segment.take_over(path)
             if segment is None:
                 continue
@@ -185,9 +187,15 @@ class _Segment:
         return len(self._lengths)
 
     @classmethod
-    def create(cls, path: Path) -> _Segment:
+    def create(cls, path: Path) -> _Segment | None:
+        """
+        Begin a file; None if another process took it for one that was left, and removed it.
+        """
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
         fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if not os.fstat(descriptor).st_nlink:
+            os.close(descriptor)
+            return None
         return cls(path, descriptor)
 
     @classmethod
@@ -204,7 +212,7 @@ class _Segment:
         except BlockingIOError:
             os.close(descriptor)
             return None
-        if not path.exists():  # removed between opening and locking it
+        if not os.fstat(descriptor).st_nlink:  # removed between opening and locking it
             os.close(descriptor)
             return None
         segment = cls(path, descriptor)
