@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
+from weakref import WeakSet
 
 import attrs
 from edictum import AuditEvent, EdictumConfigError
@@ -32,7 +33,7 @@ from edictum_client.errors import (
     ServerRefusedError,
     ServerUnreachableError,
 )
-from edictum_client.loop import client_loop, generation, on_client_loop
+from edictum_client.loop import before_exit, client_loop, generation, on_client_loop
 from edictum_client.retries import EVENTS, Backoff
 from edictum_client.spool import Spool
 from edictum_client.wire import Ingested, read
@@ -44,9 +45,12 @@ LossPolicy = Literal["drop_oldest", "block_calls"]
 DEFAULT_SPOOL_BYTES = 1024**3
 _LARGEST_BATCH = 1_000
 _CLOSING_SECONDS = 10.0
+_EXIT_SECONDS = 5.0
 _WORTH_PACKING = 8 * 1024
 _REFUSED_PAUSE = 30.0
 _HURRIED_PAUSE = 0.5
+
+_open: WeakSet[ServerAuditSink] = WeakSet()
 
 
 class ServerAuditSink:
@@ -106,6 +110,9 @@ class ServerAuditSink:
         self._sender: asyncio.Task[None] | None = None
         self._generation = generation()
         self._closed = False
+        _open.add(self)
+        if len(self._waiting):
+            client_loop().call_soon_threadsafe(self._wake)  # what an earlier process has left waits for no event
 
     @property
     def buffered(self) -> int:
@@ -222,6 +229,7 @@ class ServerAuditSink:
     async def _close(self, timeout: float) -> None:
         if self._closed:
             return
+        _open.discard(self)
         try:
             if len(self._waiting):
                 await self._flush(timeout)
@@ -372,3 +380,28 @@ def _encoded(entry: _Entry, agent_id: str) -> bytes:
     facts = entry.event.to_dict() if isinstance(entry.event, AuditEvent) else entry.event
     named = {**facts, "agent_id": agent_id, "event_id": entry.event_id, "seq": entry.seq}
     return to_json_line(named).encode()
+
+
+def _is_about_events(error: ServerRefusedError) -> bool:
+    """
+    Whether a console refused the events themselves, so that they will be refused ever again.
+
+    All else is about the key, or about what stands before the console, and passes.
+    """
+    return error.status_code == 413 or (error.status_code in (400, 422) and bool(error.code))
+
+
+def _close_all() -> None:
+    """
+    At the end of the interpreter: send what waits in sinks that nobody closed.
+    """
+    left = [sink for sink in list(_open) if sink._generation == generation() and sink.buffered]
+    closing = [asyncio.run_coroutine_threadsafe(sink._close(_EXIT_SECONDS), client_loop()) for sink in left]
+    for future in closing:
+        try:
+            future.result(_EXIT_SECONDS + 3)
+        except Exception as error:
+            logger.warning("the decision log did not end in order: %s", error)
+
+
+before_exit(_close_all)
