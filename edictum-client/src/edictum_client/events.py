@@ -156,27 +156,29 @@ class ServerAuditSink:
             await on_client_loop(self._to_disk(self._spool, event))
             return
         with self._lock:
-            self._memory.append(_Entry(event, self._numbered(), self._seq))
+            self._memory.append(_Entry(event, self._numbered(event), self._seq))
             count = len(self._memory)
         if self._sender is None or count % self._batch_size == 0:
             client_loop().call_soon_threadsafe(self._wake)
 
     async def _to_disk(self, spool: Spool, event: AuditEvent | Mapping[str, Any]) -> None:
         with self._lock:
-            spool.append(_encoded(_Entry(event, self._numbered(), self._seq), self._client.agent_id))
+            spool.append(_encoded(_Entry(event, self._numbered(event), self._seq), self._client.agent_id))
         self._wake()
 
-    def _numbered(self) -> str:
+    def _numbered(self, event: AuditEvent | Mapping[str, Any]) -> str:
         """
         Make room for one event, count it, and name it.
         """
         if self._closed:
             raise BufferFullError("the sink for the decision log was closed")
-        if self._waiting.full:
-            if self._loss_policy == "block_calls":
+        if self._waiting.full and self._loss_policy == "block_calls":
+            # What a tool has done is taken in any case: only so many calls are under way, and no more begin.
+            if not (isinstance(event, AuditEvent) and event.tool_success is not None):
                 raise BufferFullError(
                     f"{len(self._waiting)} events of the decision log wait for {self._client.base_url}, and no more can"
                 )
+        elif self._waiting.full:
             if not self._dropped:
                 logger.error("events of the decision log are given up: the console was not reached for too long")
             lost = self._waiting.drop_oldest()
