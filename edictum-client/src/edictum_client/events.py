@@ -103,8 +103,10 @@ class ServerAuditSink:
         self._dropped = 0
         self._dropped_told = 0
         self._in_flight = 0
+        self._settled = 0  # events that wait no more: sent, or given up
         self._wanted = asyncio.Event()
         self._hurry = asyncio.Event()
+        self._flushing = 0
         self._progress = asyncio.Condition()
         self._trouble: Exception | None = None
         self._sender: asyncio.Task[None] | None = None
@@ -183,6 +185,7 @@ class ServerAuditSink:
                 logger.error("events of the decision log are given up: the console was not reached for too long")
             lost = self._waiting.drop_oldest()
             self._in_flight = max(0, self._in_flight - lost)
+            self._settled += lost
             self._dropped += lost
         self._seq += 1
         return new_event_id()
@@ -204,22 +207,30 @@ class ServerAuditSink:
 
         Raises:
             ServerUnreachableError: They could not be sent in this time; they wait on.
+            ForkedError: The sink was made before this process was forked.
         """
+        if self._generation != generation():
+            raise ForkedError()
         await on_client_loop(self._flush(timeout))
 
     async def _flush(self, timeout: float | None) -> None:
+        with self._lock:
+            last = self._settled + len(self._waiting)  # others may go on emitting
         self._wake()
+        self._flushing += 1
         self._hurry.set()
         self._wanted.set()
         try:
             async with asyncio.timeout(timeout), self._progress:
-                await self._progress.wait_for(lambda: not len(self._waiting))
+                await self._progress.wait_for(lambda: self._settled >= last)
         except TimeoutError:
             raise ServerUnreachableError(
                 f"{len(self._waiting)} events of the decision log could not be sent: {self._trouble or 'no time left'}"
             ) from self._trouble
         finally:
-            self._hurry.clear()
+            self._flushing -= 1
+            if not self._flushing:
+                self._hurry.clear()
 
     async def close(self, timeout: float = _CLOSING_SECONDS) -> None:
         """
@@ -304,10 +315,12 @@ class ServerAuditSink:
         if lost:
             logger.error("the console cannot store %d events of the decision log: %s", lost, why)
         with self._lock:
-            # Some of those that were sent may have been given up meanwhile.
-            self._waiting.done(min(count, self._in_flight))
+            # Some may have been given up while they were sent, and have arrived after all.
+            given_up = count - self._in_flight
+            self._waiting.done(self._in_flight)
+            self._settled += self._in_flight
             self._in_flight = 0
-            self._dropped += lost
+            self._dropped += lost - given_up
 
     async def _pause(self, error: Exception, seconds: float) -> None:
         if self._trouble is None:
