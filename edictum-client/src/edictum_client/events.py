@@ -247,12 +247,18 @@ class ServerAuditSink:
             if len(self._waiting):
                 await self._flush(timeout)
         except ServerUnreachableError as error:
-            kept = "they are lost" if self._spool is None else "the next process that uses the spool sends them"
-            logger.error("at the end, %s; %s", error, kept)
-        self._closed = True
+            logger.error("at the end, %s", error)
+        with self._lock:
+            self._closed = True
         if self._sender is not None:
             self._sender.cancel()
             await asyncio.gather(self._sender, return_exceptions=True)
+        left = len(self._waiting)
+        if left and self._spool is not None:
+            logger.error("%d events wait in the spool; the next process that uses it sends them", left)
+        elif left:
+            logger.error("%d events of the decision log are lost", left)
+            self._dropped += left
         self._waiting.close()
 
     async def _send_all(self) -> None:
