@@ -30,6 +30,7 @@ from edictum_client.errors import (
     BufferFullError,
     EdictumServerError,
     ForkedError,
+    ServerProtocolError,
     ServerRefusedError,
     ServerUnreachableError,
 )
@@ -265,22 +266,19 @@ class ServerAuditSink:
         backoff, largest = Backoff(), _LARGEST_BATCH
         while True:
             await self._next_batch()
-            with self._lock:
-                told = self._dropped
-                entries = self._waiting.read(max(1, min(largest, len(self._waiting))))
-                self._in_flight = len(entries)
-            batch = [entry if isinstance(entry, bytes) else _encoded(entry, self._client.agent_id) for entry in entries]
+            batch: list[bytes] = []
             try:
+                batch, told = self._batch(largest)
                 outcome = await self._send(batch, told - self._dropped_told)
             except ServerRefusedError as error:
-                if error.status_code not in (401, 403):
+                if _is_about_events(error):
                     # Too much at once, or one that spoils the others: a single one that is refused is given up.
                     largest = max(1, len(batch) // 2)
                     if len(batch) == 1:
                         self._done(1, lost=1, why=str(error))
-                    continue
-                logger.error("the decision log is not taken, and waits: %s", error)
-                await self._pause(error, _REFUSED_PAUSE)
+                else:
+                    logger.error("the decision log is not taken, and waits: %s", error)
+                    await self._pause(error, _REFUSED_PAUSE)
             except Exception as error:
                 if not isinstance(error, EdictumServerError):
                     logger.exception("sending the decision log failed; it is tried again")
@@ -293,6 +291,17 @@ class ServerAuditSink:
                 self._done(len(batch), lost=len(outcome.rejected), why=why)
             async with self._progress:
                 self._progress.notify_all()
+
+    def _batch(self, most: int) -> tuple[list[bytes], int]:
+        """
+        The oldest events that wait, and how many were given up before them.
+        """
+        with self._lock:
+            entries = self._waiting.read(max(1, min(most, len(self._waiting))))
+            self._in_flight = len(entries)
+            told = self._dropped
+        agent_id = self._client.agent_id
+        return [entry if isinstance(entry, bytes) else _encoded(entry, agent_id) for entry in entries], told
 
     async def _next_batch(self) -> None:
         """
@@ -315,7 +324,10 @@ class ServerAuditSink:
         if len(body) > _WORTH_PACKING:
             body, headers = gzip.compress(body, 1), {"Content-Encoding": "gzip"}
         answer = await self._client.request("POST", "/v1/events", body=body, schedule=EVENTS, headers=headers)
-        return read(answer.body, Ingested, "events")
+        outcome = read(answer.body, Ingested, "events")
+        if outcome.accepted + outcome.duplicates + len(outcome.rejected) != len(batch):
+            raise ServerProtocolError("events: the console answered for another number of events")
+        return outcome
 
     def _done(self, count: int, *, lost: int, why: str) -> None:
         if lost:
