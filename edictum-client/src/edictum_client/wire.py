@@ -8,6 +8,7 @@ type is an error: nothing is converted, a number is never taken from a text.
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import isfinite
 from typing import Any, TypeVar, get_origin
 
 import attrs
@@ -152,6 +153,8 @@ def _leaf(value: Any, kind: Any) -> Any:
     accepted = (int, float) if kind is float else (kind,)
     if type(value) not in accepted:
         raise TypeError(f"expected {kind.__name__}, not {type(value).__name__}")
+    if type(value) is float and not isfinite(value):  # which JSON does not have, and Python reads nevertheless
+        raise TypeError("expected a number")
     return value
 
 
