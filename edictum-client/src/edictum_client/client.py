@@ -228,7 +228,8 @@ class EdictumServerClient:
         except TimeoutError:
             raise ServerUnreachableError(f"{what}: {self.base_url} did not answer in time") from None
         except (aiohttp.ClientError, OSError) as error:
-            raise ServerUnreachableError(f"{what}: {self.base_url} cannot be reached: {_text(error)}") from error
+            # Without its cause, in which some libraries for reports would find the headers, and so the key.
+            raise ServerUnreachableError(f"{what}: {self.base_url} cannot be reached: {_text(error)}") from None
 
     def _url(self, path: str) -> Any:
         from yarl import URL
