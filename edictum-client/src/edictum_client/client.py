@@ -26,6 +26,7 @@ from edictum_client.retries import LONGEST_PAUSE, ONCE, Schedule, jittered
 __version__ = "0.1.0"
 
 _IDENTIFIER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_ADDRESS = re.compile(r"[A-Za-z0-9.:/\[\]@%_~+-]+")
 _KEY = re.compile(r"[\x21-\x7e]{1,512}")
 _LARGEST_ANSWER = 8 * 1024 * 1024
 _LONGEST_DETAIL = 300
@@ -374,11 +375,14 @@ def _checked_url(url: object, allow_insecure: bool) -> str:
     if not isinstance(url, str):
         raise EdictumConfigError(f"url is the address of a console as text, not {type(url).__name__}")
     try:
+        # What is left out or read otherwise by one of those that take it apart is not left to them.
+        if not _ADDRESS.fullmatch(url):
+            raise ValueError
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
     except ValueError:
         raise EdictumConfigError("url is no address; it looks like https://console.example.com") from None
-    if parts.scheme not in ("http", "https") or not host or parts.query or parts.fragment:
+    if parts.scheme not in ("http", "https") or not host:
         raise EdictumConfigError("url is no address of a console; it looks like https://console.example.com")
     if parts.username is not None or parts.password is not None:
         raise EdictumConfigError("url holds a user or password; the console knows the agent by api_key alone")
