@@ -401,6 +401,8 @@ def _is_loopback(host: str) -> bool:
 
 
 def _checked_tags(tags: Mapping[str, str]) -> dict[str, str]:
+    if not isinstance(tags, Mapping):
+        raise EdictumConfigError(f"tags is a mapping of names to values, not {type(tags).__name__}")
     if len(tags) > _MOST_TAGS:
         raise EdictumConfigError(f"tags has {len(tags)} entries; at most {_MOST_TAGS} are allowed")
     for name, value in tags.items():
