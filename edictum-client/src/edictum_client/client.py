@@ -6,24 +6,30 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
+import os
 import platform
 import re
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from io import BytesIO
 from ipaddress import ip_address
 from typing import Any
 from urllib.parse import quote, urlsplit
+from weakref import WeakSet
 
 import aiohttp
 import attrs
 from edictum import EdictumConfigError
 
 from edictum_client.errors import ForkedError, ServerProtocolError, ServerRefusedError, ServerUnreachableError
-from edictum_client.loop import generation, on_client_loop
+from edictum_client.loop import before_exit, client_loop, generation, on_client_loop
 from edictum_client.retries import LONGEST_PAUSE, ONCE, Schedule, jittered
 
 __version__ = "0.1.0"
+
+logger = logging.getLogger(__name__)
 
 _IDENTIFIER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _ADDRESS = re.compile(r"[A-Za-z0-9.:/\[\]@%_~+-]+")
@@ -33,7 +39,10 @@ _LONGEST_DETAIL = 300
 _LONGEST_LINE = 2 * 1024 * 1024  # of a stream; the default of aiohttp is below the largest event
 _KEPT_OPEN_SECONDS = 60
 _ADDRESS_KEPT_SECONDS = 60
+_EXIT_SECONDS = 3.0
 _MOST_TAGS, _LONGEST_TAG_NAME, _LONGEST_TAG = 64, 128, 256
+
+_open: WeakSet[EdictumServerClient] = WeakSet()
 
 
 @attrs.frozen
@@ -247,9 +256,8 @@ class EdictumServerClient:
         if self._closed:
             raise ServerUnreachableError(f"the connection with {self.base_url} was closed")
         if self._session is None:
-            connector = aiohttp.TCPConnector(
-                limit=64, keepalive_timeout=_KEPT_OPEN_SECONDS, ttl_dns_cache=_ADDRESS_KEPT_SECONDS
-            )
+            _open.add(self)
+            connector = _Connector(limit=64, keepalive_timeout=_KEPT_OPEN_SECONDS, ttl_dns_cache=_ADDRESS_KEPT_SECONDS)
             self._session = aiohttp.ClientSession(
                 connector=connector,
                 headers=self._headers,
@@ -276,6 +284,20 @@ class EdictumServerClient:
 
     async def __aexit__(self, *exception: object) -> None:
         await self.close()
+
+
+class _Connector(aiohttp.TCPConnector):
+    """
+    Connections that a forked process leaves alone: they are its parent's, and so is what watches them.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._made_in = generation()
+
+    def __del__(self, generation: Callable[[], int] = generation) -> None:
+        if self._made_in == generation():
+            super().__del__()
 
 
 def identifier(option: str, value: object) -> str:
@@ -412,3 +434,27 @@ def _checked_tags(tags: Mapping[str, str]) -> dict[str, str]:
         if not name:
             raise EdictumConfigError("tags: a name is empty")
     return dict(tags)
+
+
+def _close_all() -> None:
+    """
+    At the end of the interpreter: end connections that nobody ended, after all that sends something at the end.
+    """
+    left = [client for client in list(_open) if client._generation == generation() and client._session is not None]
+    closing = [asyncio.run_coroutine_threadsafe(client._close(), client_loop()) for client in left]
+    for future in closing:
+        try:
+            future.result(_EXIT_SECONDS)
+        except Exception as error:
+            logger.info("a connection did not end in order: %s", error)
+
+
+def _detach_after_fork() -> None:
+    for client in list(_open):
+        if client._session is not None:
+            client._session.detach()
+
+
+before_exit(_close_all)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_detach_after_fork)
