@@ -35,6 +35,7 @@ _IDENTIFIER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _ADDRESS = re.compile(r"[A-Za-z0-9.:/\[\]@%_~+-]+")
 _KEY = re.compile(r"[\x21-\x7e]{1,512}")
 _LARGEST_ANSWER = 8 * 1024 * 1024
+_LARGE = 512 * 1024
 _LONGEST_DETAIL = 300
 _LONGEST_LINE = 2 * 1024 * 1024  # of a stream; the default of aiohttp is below the largest event
 _KEPT_OPEN_SECONDS = 60
@@ -228,7 +229,8 @@ class EdictumServerClient:
                 method,
                 self._url(path),
                 params=query,
-                data=body,
+                # Larger ones in pieces, which keeps other requests going.
+                data=BytesIO(body) if body is not None and len(body) > _LARGE else body,
                 headers=headers,
                 timeout=timeout,
                 allow_redirects=False,
