@@ -111,7 +111,8 @@ class Trust:
         """
         if not self._follow_rotation:
             return
-        remaining = [key for key in keys if key.cross_signature is not None][:_MOST_ROTATIONS]
+        # From the oldest on: the console names the newest first, and each is believed only after the one before it.
+        remaining = [key for key in keys if key.cross_signature is not None][:_MOST_ROTATIONS][::-1]
         found = True
         while found:
             found = False
