@@ -674,7 +674,7 @@ def fits(value: Any, example: Any, name: str, kind: type) -> bool:
 
 
 @pytest.mark.property
-@settings(max_examples=5 * settings.default.max_examples)
+@settings(max_examples=3 * settings().max_examples)
 @given(st.sampled_from(FIELDS), JSON)
 def test_read_field_of_another_type_is_named_and_never_converted(field: tuple[type[Any], str], value: Any) -> None:
     kind, name = field
