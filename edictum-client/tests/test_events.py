@@ -404,17 +404,15 @@ def test_sink_console_killed_amid_batches_and_started_again_each_event_is_there_
         async def scenario() -> int:
             count = 0
             async with sink_at(console.address, key, agent_id, batch_size=5, flush_interval=0.05) as sink:
-                for _ in range(2):
-                    killing: asyncio.Task[None] | None = None
-                    enough = sink._settled + 50
-                    while killing is None or not killing.done() or sink.buffered < 20:
-                        await sink.emit(event(count))
-                        count += 1
-                        if killing is None and sink._settled >= enough:
-                            killing = asyncio.create_task(asyncio.to_thread(console.kill))
-                        await asyncio.sleep(0.001)
-                    await asyncio.to_thread(console.start)
-                    await sink.flush(PATIENCE)
+                killing: asyncio.Task[None] | None = None
+                while killing is None or not killing.done() or sink.buffered < 20:
+                    await sink.emit(event(count))
+                    count += 1
+                    if killing is None and sink._settled >= 50:
+                        killing = asyncio.create_task(asyncio.to_thread(console.kill))
+                    await asyncio.sleep(0.001)
+                await asyncio.to_thread(console.start)
+                await sink.flush(PATIENCE)
                 assert sink.dropped == 0
             return count
 

@@ -11,7 +11,7 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import attrs
 import pytest
@@ -30,6 +30,8 @@ from edictum_client.verification import Trust, public_key_of
 from edictum_client.wire import CurrentRuleset, SigningKey
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+T = TypeVar("T", CurrentRuleset, SigningKey)
 
 FIELD = 2**255 - 19
 GROUP = 2**252 + 27742317777372353535851937790883648493
@@ -85,10 +87,14 @@ def check(ruleset: CurrentRuleset, trust: Trust | None = None) -> bytes:
     return (trust or Trust(PINNED)).check(ruleset, "rules", "production")
 
 
+def changed(value: T, **fields: Any) -> T:
+    return attrs.evolve(value, **fields)
+
+
 def flipped(raw: bytes, bit: int) -> bytes:
-    changed = bytearray(raw)
-    changed[bit // 8 % len(raw)] ^= 1 << bit % 8
-    return bytes(changed)
+    found = bytearray(raw)
+    found[bit // 8 % len(raw)] ^= 1 << bit % 8
+    return bytes(found)
 
 
 # --- one signature --------------------------------------------------------------------------------
@@ -242,12 +248,12 @@ def test_ruleset_signed_for_its_place_is_believed() -> None:
 
 
 def test_ruleset_without_a_pinned_key_is_believed_but_must_be_the_one_that_was_asked_for() -> None:
-    unsigned = attrs.evolve(signed(), signature=None, public_key=None, envelope=None, envelope_signature=None)
+    unsigned = changed(signed(), signature=None, public_key=None, envelope=None, envelope_signature=None)
     assert not Trust(None).verifies
     assert check(unsigned, Trust(None)) == CONTENT
     for changes in ({"name": "other"}, {"env": "staging"}, {"revision_hash": "ab" * 32}, {"yaml_bytes": "%"}):
         with pytest.raises(BundleVerificationError):
-            check(attrs.evolve(unsigned, **changes), Trust(None))
+            check(changed(unsigned, **changes), Trust(None))
 
 
 SIGNED = ("yaml_bytes", "signature", "envelope", "envelope_signature")
@@ -258,9 +264,9 @@ SIGNED = ("yaml_bytes", "signature", "envelope", "envelope_signature")
 @given(st.sampled_from(SIGNED), st.integers(0, 8 * len(CONTENT)))
 def test_ruleset_any_bit_flipped_is_refused(field: str, bit: int) -> None:
     good = signed()
-    changed = text_of(flipped(base64.b64decode(getattr(good, field)), bit))
+    other = text_of(flipped(base64.b64decode(getattr(good, field)), bit))
     with pytest.raises(BundleVerificationError):
-        check(attrs.evolve(good, **{field: changed}))
+        check(changed(good, **{field: other}))
 
 
 @pytest.mark.security
@@ -268,7 +274,7 @@ def test_ruleset_any_bit_flipped_is_refused(field: str, bit: int) -> None:
 @pytest.mark.parametrize("value", [None, "", "%", "YQ=="])
 def test_ruleset_part_of_what_was_signed_missing_or_broken_is_refused(field: str, value: str | None) -> None:
     with pytest.raises(BundleVerificationError):
-        check(attrs.evolve(signed(), **{field: value}))
+        check(changed(signed(), **{field: value}))
 
 
 LAX = signed(rules(forbidden="nothing").encode(), seq=2)
@@ -282,7 +288,7 @@ PARTS = [field.name for field in attrs.fields(CurrentRuleset) if field.name != "
 @settings(max_examples=2 * settings().max_examples)
 @given(st.fixed_dictionaries({part: st.sampled_from([signed(), LAX, STAGING, ANOTHERS]) for part in PARTS}))
 def test_ruleset_put_together_of_others_is_refused(sources: dict[str, CurrentRuleset]) -> None:
-    mixed = attrs.evolve(signed(), **{part: getattr(source, part) for part, source in sources.items()})
+    mixed = changed(signed(), **{part: getattr(source, part) for part, source in sources.items()})
     if mixed in (signed(), LAX):  # each as it was signed
         assert check(mixed)
     else:
@@ -320,7 +326,7 @@ def test_ruleset_whose_number_was_signed_as_true_is_refused() -> None:
 @pytest.mark.security
 @pytest.mark.parametrize("envelope", [b"", b"{", b"[]", b"null", b"\xff", b"[" * 100_000])
 def test_ruleset_whose_deployment_cannot_be_read_is_refused(envelope: bytes) -> None:
-    odd = attrs.evolve(signed(), envelope=text_of(envelope), envelope_signature=text_of(KEY.sign(envelope)))
+    odd = changed(signed(), envelope=text_of(envelope), envelope_signature=text_of(KEY.sign(envelope)))
     with pytest.raises(BundleVerificationError, match="cannot be read"):
         check(odd)
 
@@ -443,7 +449,7 @@ def test_chain_is_asked_for_where_a_key_is_not_known() -> None:
 def test_chain_with_a_signature_changed_is_followed_up_to_there(place: int, bit: int) -> None:
     forged = list(CHAIN)
     signature = base64.b64decode(forged[place].cross_signature or "")
-    forged[place] = attrs.evolve(forged[place], cross_signature=text_of(flipped(signature, bit)))
+    forged[place] = changed(forged[place], cross_signature=text_of(flipped(signature, bit)))
 
     trust = learned(forged)
 
@@ -461,10 +467,10 @@ def test_chain_with_a_signature_changed_is_followed_up_to_there(place: int, bit:
         [after(LAST, OTHER)],
         [after(LAST, LAST)],
         [after(OTHER, LAST), after(LAST, OTHER)],
-        [attrs.evolve(CHAIN[1], public_key=digits_of(LAST))],
-        [attrs.evolve(after(LAST, KEY), cross_signature=None)],
-        [attrs.evolve(after(LAST, KEY), cross_signature="")],
-        [attrs.evolve(after(LAST, KEY), cross_signature="%")],
+        [changed(CHAIN[1], public_key=digits_of(LAST))],
+        [changed(after(LAST, KEY), cross_signature=None)],
+        [changed(after(LAST, KEY), cross_signature="")],
+        [changed(after(LAST, KEY), cross_signature="%")],
     ],
     ids=["empty", "a gap", "a stranger's", "its own", "a circle", "another's signature", "none", "nothing", "no text"],
 )
@@ -479,7 +485,7 @@ def test_chain_to_a_key_that_is_none_or_weak_is_not_followed(digits: str) -> Non
     raw = bytes.fromhex(digits) if set(digits) <= set("0123456789abcdef") else digits.encode()
     trust = learned([SigningKey(digits, "active", text_of(KEY.sign(raw))), *CHAIN])
 
-    made_up = attrs.evolve(signed(), public_key=digits, signature=text_of(bytes.fromhex(LOW_ORDER[0]) + bytes(32)))
+    made_up = changed(signed(), public_key=digits, signature=text_of(bytes.fromhex(LOW_ORDER[0]) + bytes(32)))
     with pytest.raises(BundleVerificationError):
         check(made_up, trust)
     assert check(signed(key=LAST), trust)
