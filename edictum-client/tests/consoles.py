@@ -68,6 +68,10 @@ class Console:
             "EDICTUM_ADMIN_EMAIL": EMAIL,
             "EDICTUM_ADMIN_PASSWORD": PASSWORD,
             "EDICTUM_DRAIN_SECONDS": "1",
+            # Tests ask more often than people and agents do.
+            "EDICTUM_APPROVALS_PER_MINUTE": "10000",
+            "EDICTUM_REQUESTS_PER_MINUTE": "1000000",
+            "EDICTUM_SESSION_REQUESTS_PER_MINUTE": "1000000",
             **(variables or {}),
         }
         self._process: subprocess.Popen[str] | None = None
