@@ -85,7 +85,7 @@ def test_the_core_offers_the_names_of_the_client() -> None:
     for name in edictum.server.__all__:
         assert getattr(edictum.server, name) is getattr(edictum_client, name)
     with pytest.raises(AttributeError):
-        _ = edictum.server.Nothing  # type: ignore[attr-defined]
+        _ = edictum.server.Nothing
 
 
 # --- the start ------------------------------------------------------------------------------------
