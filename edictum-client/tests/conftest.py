@@ -1,5 +1,6 @@
 """
-A console for the tests of a module, and what they need to talk to it.
+A console for the tests of a module, and what they need to talk to it; and what property tests try: the same examples on
+every run, or with ``--hypothesis-profile=long`` many others each time.
 """
 
 from __future__ import annotations
@@ -10,6 +11,12 @@ from typing import Any
 
 import pytest
 from consoles import Console, running
+from hypothesis import settings
+
+# Without a deadline: how long an example takes depends on what else the machine does.
+settings.register_profile("default", max_examples=100, deadline=None, derandomize=True)
+settings.register_profile("long", max_examples=10_000, deadline=None)
+settings.load_profile("default")
 
 
 @pytest.fixture(scope="module")
