@@ -671,6 +671,31 @@ guard = Edictum.from_server_sync(address, key, agent_id, bundle_name=more[0], st
 for number in range(5):
     guard.run_sync("tool", {}, lambda: None)
 """,
+    "a guard that threads use after the main one": """
+guard = Edictum.from_server_sync(address, key, agent_id, bundle_name=more[0], storage_backend=MemoryBackend())
+ended = threading.Event()
+
+def calling():
+    threading.main_thread().join()
+    guard.run_sync("tool", {}, lambda: ended.wait(0.5) or 1)  # what comes when the main thread ends is over
+
+[threading.Thread(target=calling).start() for _ in range(5)]
+""",
+    "a sink in a process of multiprocessing": """
+import multiprocessing
+
+def child():
+    async def main():
+        sink = sink_of()
+        for number in range(10):
+            await sink.emit(event(number))
+
+    asyncio.run(main())
+
+process = multiprocessing.get_context("fork").Process(target=child)
+process.start()
+process.join()
+""",
     "a guard that threads used": """
 guard = Edictum.from_server_sync(address, key, agent_id, bundle_name=more[0], storage_backend=MemoryBackend())
 threads = [threading.Thread(target=guard.run_sync, args=("tool", {}, lambda: None)) for _ in range(5)]

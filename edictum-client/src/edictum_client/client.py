@@ -24,7 +24,7 @@ import attrs
 from edictum import EdictumConfigError
 
 from edictum_client.errors import ForkedError, ServerProtocolError, ServerRefusedError, ServerUnreachableError
-from edictum_client.loop import before_exit, client_loop, generation, on_client_loop
+from edictum_client.loop import at_exit, client_loop, generation, on_client_loop
 from edictum_client.retries import LONGEST_PAUSE, ONCE, Schedule, jittered
 
 __version__ = "0.1.0"
@@ -457,6 +457,6 @@ def _detach_after_fork() -> None:
             client._session.detach()
 
 
-before_exit(_close_all)
+at_exit(_close_all)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_detach_after_fork)

@@ -24,7 +24,7 @@ from edictum_client.cache import DEFAULT_AGE, Cache
 from edictum_client.client import EdictumServerClient, __version__
 from edictum_client.errors import ServerUnreachableError
 from edictum_client.events import DEFAULT_SPOOL_BYTES, LossPolicy, ServerAuditSink
-from edictum_client.loop import before_exit, client_loop, generation, on_client_loop, wait_for
+from edictum_client.loop import at_exit, client_loop, generation, on_client_loop, wait_for
 from edictum_client.sessions import ServerBackend
 from edictum_client.source import ServerContractSource, Update
 from edictum_client.status import Reporter
@@ -371,4 +371,4 @@ def _close_all() -> None:
             logger.warning("a connection with the console did not end in order: %s", error)
 
 
-before_exit(_close_all)
+at_exit(_close_all)

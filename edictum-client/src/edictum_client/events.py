@@ -14,7 +14,7 @@ import secrets
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -34,7 +34,7 @@ from edictum_client.errors import (
     ServerRefusedError,
     ServerUnreachableError,
 )
-from edictum_client.loop import before_exit, client_loop, generation, on_client_loop
+from edictum_client.loop import at_exit, before_exit, client_loop, generation, on_client_loop
 from edictum_client.retries import EVENTS, Backoff
 from edictum_client.spool import Spool
 from edictum_client.wire import Ingested, read
@@ -424,17 +424,29 @@ def _is_about_events(error: ServerRefusedError) -> bool:
     return error.status_code == 413 or (error.status_code in (400, 422) and bool(error.code))
 
 
+def _flush_all() -> None:
+    """
+    When the main thread ends: send what waits.  Threads that go on may still emit.
+    """
+    _in_all(lambda sink: sink._flush(_EXIT_SECONDS))
+
+
 def _close_all() -> None:
     """
     At the end of the interpreter: send what waits in sinks that nobody closed.
     """
+    _in_all(lambda sink: sink._close(_EXIT_SECONDS))
+
+
+def _in_all(end: Callable[[ServerAuditSink], Coroutine[Any, Any, None]]) -> None:
     left = [sink for sink in list(_open) if sink._generation == generation() and sink.buffered]
-    closing = [asyncio.run_coroutine_threadsafe(sink._close(_EXIT_SECONDS), client_loop()) for sink in left]
-    for future in closing:
+    ending = [asyncio.run_coroutine_threadsafe(end(sink), client_loop()) for sink in left]
+    for future in ending:
         try:
             future.result(_EXIT_SECONDS + 3)
         except Exception as error:
             logger.warning("the decision log did not end in order: %s", error)
 
 
-before_exit(_close_all)
+before_exit(_flush_all)
+at_exit(_close_all)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import concurrent.futures.thread  # noqa: F401  # before anything is registered here, see before_exit
 import os
 import threading
 from collections.abc import Callable, Coroutine
@@ -71,11 +72,18 @@ def wait_for(coroutine: Coroutine[Any, Any, T]) -> T:
 
 def before_exit(function: Callable[[], object]) -> None:
     """
-    Have a function called when the interpreter ends, while threads can still be asked for things.
+    Have a function called when the main thread ends, while hosts can still be looked up; other threads may go on.
     """
-    # An ordinary exit function comes after the pools of threads were closed, and looking up a host needs one.
+    # The pools of threads close at this point, too, and looking up a host needs one: the last to register comes first.
     register = getattr(threading, "_register_atexit", atexit.register)
     register(function)
+
+
+def at_exit(function: Callable[[], object]) -> None:
+    """
+    Have a function called when the interpreter ends, after all threads that may call a guard.
+    """
+    atexit.register(function)
 
 
 def _forget_after_fork() -> None:
