@@ -78,7 +78,6 @@ Prepare: TypeAlias = Callable[[Resources], Awaitable[None]]
 logger = logging.getLogger(__name__)
 
 LARGEST_BODY = 2 * 1024 * 1024
-REQUESTS_BY_KEY = Limit("requests", 6000, timedelta(minutes=1))
 
 
 def create_app(
@@ -116,7 +115,7 @@ def create_app(
         people,
         StoredTokens(resources.scopes, TokenSigner(settings.secret_key), people),
         resources.stores.limits,
-        REQUESTS_BY_KEY,
+        Limit("requests", settings.requests_per_minute, timedelta(minutes=1)),
     )
     return Litestar(
         [*human_routes(), *agent_routes(), MetricsController],
@@ -145,6 +144,7 @@ def create_app(
                 "limits": resources.stores.limits,
                 "messenger": console.messenger,
                 "pulse": console.pulse,
+                "settings": settings,
                 "workers": console.workers,
             }
         ),

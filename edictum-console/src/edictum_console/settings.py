@@ -37,6 +37,7 @@ _SHORTEST_PASSWORD = 12
 KNOWN = (
     "EDICTUM_ADMIN_EMAIL",
     "EDICTUM_ADMIN_PASSWORD",
+    "EDICTUM_APPROVALS_PER_MINUTE",
     "EDICTUM_AUTO_MIGRATE",
     "EDICTUM_BASE_URL",
     "EDICTUM_DATABASE_URL",
@@ -53,8 +54,10 @@ KNOWN = (
     "EDICTUM_OUTBOUND_NETWORKS",
     "EDICTUM_OUTBOUND_PLAINTEXT",
     "EDICTUM_REDIS_URL",
+    "EDICTUM_REQUESTS_PER_MINUTE",
     "EDICTUM_SECRET_KEY",
     "EDICTUM_SECURITY_CONTACT",
+    "EDICTUM_SESSION_REQUESTS_PER_MINUTE",
     "EDICTUM_SESSION_TTL_HOURS",
     "EDICTUM_SIGNING_KEY_SECRET",
     "EDICTUM_SIGNING_KEY_SECRET_PREVIOUS",
@@ -91,6 +94,9 @@ class Settings:
         metrics_token: What opens ``/metrics`` from other machines; None where only this one may read them.
         outbound_networks: Networks that are not public and that channels of notifications may reach nevertheless.
         outbound_plaintext: Whether channels of notifications may do without TLS.
+        requests_per_minute: How many requests an API key may make within a minute.
+        session_requests_per_minute: How many of them may be about session values.
+        approvals_per_minute: How many requests for approval an agent may make within a minute.
         events_per_minute: How many events a tenant may deliver within a minute.
         events_per_batch: How many events one request may have.
         events_body: How many bytes a request with events may have.
@@ -119,6 +125,9 @@ class Settings:
     metrics_token: bytes | None = attrs.field(default=None, repr=False)
     outbound_networks: tuple[Network, ...] = ()
     outbound_plaintext: bool = False
+    requests_per_minute: int = 6_000
+    session_requests_per_minute: int = 3_000
+    approvals_per_minute: int = 10
     events_per_minute: int = 200_000
     events_per_batch: int = 10_000
     events_body: int = 64 * 1024 * 1024
@@ -172,6 +181,9 @@ def load_settings(environ: Mapping[str, str], port: int = 8000) -> Settings:
         "metrics_token": reader.read("EDICTUM_METRICS_TOKEN", _secret),
         "outbound_networks": reader.read("EDICTUM_OUTBOUND_NETWORKS", _networks) or (),
         "outbound_plaintext": reader.truth("EDICTUM_OUTBOUND_PLAINTEXT", False),
+        "requests_per_minute": reader.whole("EDICTUM_REQUESTS_PER_MINUTE", 6_000, 1, 10_000_000),
+        "session_requests_per_minute": reader.whole("EDICTUM_SESSION_REQUESTS_PER_MINUTE", 3_000, 1, 10_000_000),
+        "approvals_per_minute": reader.whole("EDICTUM_APPROVALS_PER_MINUTE", 10, 1, 100_000),
         "events_per_minute": reader.whole("EDICTUM_EVENTS_PER_MINUTE", 200_000, 1, 100_000_000),
         "events_per_batch": reader.whole("EDICTUM_EVENTS_PER_BATCH", 10_000, 1, 100_000),
         "events_body": reader.whole("EDICTUM_EVENTS_BODY_MIB", 64, 1, 1024) * 1024 * 1024,

@@ -338,12 +338,22 @@ class Edictum(GuardFactories):
 
     async def close(self) -> None:
         """
-        Close sinks that hold resources.
+        Close sinks that hold resources, and the connection with a console after what waits was sent.
         """
+        if self._connection is not None:
+            await self._connection.close()
         for sink in getattr(self.audit_sink, "sinks", [self.audit_sink]):
             close = getattr(sink, "aclose", None) or getattr(sink, "close", None)
             if close is not None:
                 await settled(close())
+
+    def close_sync(self) -> None:
+        """
+        :meth:`close` for synchronous code.
+        """
+        from edictum.portal import run_in_background
+
+        run_in_background(self.close())
 
     async def __aenter__(self) -> Self:
         return self

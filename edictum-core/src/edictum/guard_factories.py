@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from os import PathLike
-from typing import TYPE_CHECKING, Any, Literal, Self, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, cast, overload
 
 from edictum.errors import EdictumConfigError
 from edictum.guard_parts import GuardParts
@@ -159,6 +159,54 @@ class GuardFactories(GuardParts):
         from edictum.template_files import list_templates
 
         return list_templates(template_dirs)
+
+    @classmethod
+    async def from_server(cls, url: str, api_key: str, agent_id: str, **options: Any) -> Self:
+        """
+        Make a guard that follows a console: its ruleset, shared session state, approvals, and the decision log.
+
+        Needs the package ``edictum-client``.  Call :meth:`~edictum.guard.Edictum.close` at the end, or use the guard
+        in ``async with``.
+
+        Args:
+            url: Where the console is; ``https``, or ``http`` on this machine.
+            api_key: The agent's API key.
+            agent_id: What the agent calls itself.
+            **options: ``env`` ("production"); ``bundle_name``, the ruleset, None where the console assigns one, which
+                is waited for for ``assignment_timeout`` seconds (30); ``tags`` for assignment rules; ``auto_watch``
+                (True), follow changes; ``allow_insecure``, send the key unencrypted to other hosts.
+
+                ``signing_public_key``, whose signatures are believed, and with it ``verify_signatures``,
+                ``trust_rotation``, and ``cache_dir`` and ``cache_max_age`` (a day), to start while the console
+                cannot be reached.
+
+                ``loss_policy``, what happens to events that cannot be sent: ``drop_oldest`` or ``block_calls``;
+                ``spool_dir`` and ``max_spool_bytes``, to keep them on disk.
+
+                ``audit_sink``, ``approval_backend`` and ``storage_backend`` replace one part.  All others are options
+                of :meth:`from_yaml_string`.
+
+        Raises:
+            EdictumConfigError: The package is missing, an option makes no sense, no ruleset is deployed or assigned,
+                or it is invalid.
+            EdictumServerError: The console cannot be reached, refuses, or cannot be believed.
+        """
+        from edictum.server import connecting
+
+        connected = await connecting().connect(cls, url=url, api_key=api_key, agent_id=agent_id, **options)
+        guard, guard._connection = connected
+        return cast(Self, guard)
+
+    @classmethod
+    def from_server_sync(cls, url: str, api_key: str, agent_id: str, **options: Any) -> Self:
+        """
+        :meth:`from_server` for synchronous code; also inside a running event loop, which it holds up meanwhile.
+        """
+        from edictum.server import connecting
+
+        connected = connecting().connect_sync(cls, url=url, api_key=api_key, agent_id=agent_id, **options)
+        guard, guard._connection = connected
+        return cast(Self, guard)
 
     @classmethod
     def from_multiple(cls, guards: Sequence[GuardParts], *, merge: Literal["first", "strictest"] = "first") -> Self:

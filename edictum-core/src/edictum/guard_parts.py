@@ -8,7 +8,7 @@ import logging
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from edictum.approval import ApprovalBackend
 from edictum.audit import AuditSink
@@ -43,6 +43,17 @@ MAX_SESSIONS_HELD = 1_024
 _FAILURES = ("error:", "fatal:")  # how the text of a failed tool begins
 
 PrincipalResolver = Callable[[str, Mapping[str, Any]], Principal | None]
+
+
+class Closeable(Protocol):
+    """
+    What a guard holds and ends with it.
+    """
+
+    async def close(self) -> None:
+        """
+        End it.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +160,7 @@ class GuardParts:
         self._legacy: Literal["reject", "upgrade"] = "reject"
         self._rulesets: Rulesets = {}
         self._reloadable = True
+        self._connection: Closeable | None = None
         self._max_rules = MAX_RULES
         self._state = self._make_state(policy if policy is not None else Policy(), policy_version)
 
