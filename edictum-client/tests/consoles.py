@@ -137,8 +137,10 @@ class Console:
         """
         Make a request as the administrator; it succeeds, or answers one of the other statuses.
         """
+        if not self._headers:
+            self._sign_in()
         try:
-            return self._open(method, path, body, self.headers)[0]
+            return self._open(method, path, body)[0]
         except HTTPError as error:
             with error:
                 text = error.read().decode()
@@ -149,19 +151,13 @@ class Console:
                 return json.loads(text)
             raise AssertionError(f"{method} {path}: {error.code} {text}") from None
 
-    @property
-    def headers(self) -> dict[str, str]:
-        """
-        By which the administrator's requests are known.
-        """
-        if not self._headers:
-            body, headers = self._open("POST", "/api/v1/auth/login", {"email": EMAIL, "password": PASSWORD}, {})
-            self._headers = {"X-CSRF-Token": body["csrf_token"], "Cookie": headers["Set-Cookie"].split(";")[0]}
-        return self._headers
+    def _sign_in(self) -> None:
+        body, headers = self._open("POST", "/api/v1/auth/login", {"email": EMAIL, "password": PASSWORD})
+        self._headers = {"X-CSRF-Token": body["csrf_token"], "Cookie": headers["Set-Cookie"].split(";")[0]}
 
-    def _open(self, method: str, path: str, body: Any, known: dict[str, str]) -> tuple[Any, Any]:
+    def _open(self, method: str, path: str, body: Any) -> tuple[Any, Any]:
         data = None if body is None else json.dumps(body).encode()
-        headers = {"Content-Type": "application/json", **known}
+        headers = {"Content-Type": "application/json", **self._headers}
         with urlopen(Request(self.address + path, data, headers, method=method), timeout=30) as answer:
             return json.load(answer), answer.headers
 
@@ -172,18 +168,13 @@ class Console:
         made = self.call("POST", "/api/v1/keys", {"env": env, "label": "test", **others})
         return str(made["key"])
 
-    def upload(self, content: str) -> str:
-        """
-        Upload a ruleset, and return the path by which it is deployed.
-        """
-        version = self.call("POST", "/api/v1/bundles", {"yaml_content": content})
-        return f"/api/v1/bundles/{version['name']}/{version['version']}/deploy"
-
     def deploy(self, content: str, env: str = "production") -> dict[str, Any]:
         """
         Upload a ruleset and deploy it.
         """
-        found: dict[str, Any] = self.call("POST", self.upload(content), {"env": env})
+        version = self.call("POST", "/api/v1/bundles", {"yaml_content": content})
+        path = f"/api/v1/bundles/{version['name']}/{version['version']}/deploy"
+        found: dict[str, Any] = self.call("POST", path, {"env": env})
         return found
 
     def public_key(self) -> str:
