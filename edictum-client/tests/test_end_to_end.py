@@ -44,6 +44,22 @@ async def until(true: Callable[[], Any]) -> None:
             await asyncio.sleep(0.002)
 
 
+def cookie_of(console: Console) -> str:
+    """
+    By which the administrator is known.
+    """
+    console.call("GET", "/api/v1/auth/me")
+    return console._headers["Cookie"]
+
+
+def upload(console: Console, content: str) -> str:
+    """
+    Upload a ruleset, and return the path by which it is deployed.
+    """
+    version = console.call("POST", "/api/v1/bundles", {"yaml_content": content})
+    return f"/api/v1/bundles/{version['name']}/{version['version']}/deploy"
+
+
 class Listener:
     """
     A stream of the console that is read without a client of ours.
@@ -154,7 +170,7 @@ class Walk:
             assert self.console.call("POST", "/api/v1/bundles", upload)["version"] == stored["version"] == 2
 
     def _status_without_token(self, upload: dict[str, str]) -> int:
-        headers = {"Cookie": self.console.headers["Cookie"], "Content-Type": "application/json"}
+        headers = {"Cookie": cookie_of(self.console), "Content-Type": "application/json"}
         request = Request(f"{self.console.address}/api/v1/bundles", json.dumps(upload).encode(), headers)
         with pytest.raises(HTTPError) as caught:
             urlopen(request, timeout=_PATIENCE_SECONDS)
@@ -168,7 +184,7 @@ class Walk:
         read, held = Reading(self.guard), asyncio.Event()
         in_flight = asyncio.create_task(read("b.pem", held))
         await read.started.wait()
-        person, agent = {"Cookie": self.console.headers["Cookie"]}, {"Authorization": f"Bearer {self.key}"}
+        person, agent = {"Cookie": cookie_of(self.console)}, {"Authorization": f"Bearer {self.key}"}
         page = Listener(
             self.console,
             "/api/v1/stream/dashboard?topics=deployments",
@@ -292,7 +308,7 @@ def test_a_deployment_reaches_fifty_agents(shared: Console, capsys: pytest.Captu
         await until(lambda: console.call("GET", "/api/v1/agents/status")["counts"]["current"] == _AGENTS)
         took: list[float] = []
         for number in range(1, _DEPLOYMENTS + 1):
-            path = console.upload(rules("fleet", forbidden=f"never-{number}"))
+            path = upload(console, rules("fleet", forbidden=f"never-{number}"))
             waiting, before = set(guards), guards[0].policy_version
             begin = time.perf_counter()
             deploying = asyncio.create_task(asyncio.to_thread(console.call, "POST", path, {"env": "production"}))
