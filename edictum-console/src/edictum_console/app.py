@@ -72,7 +72,6 @@ Prepare: TypeAlias = Callable[[Resources], Awaitable[None]]
 logger = logging.getLogger(__name__)
 
 LARGEST_BODY = 2 * 1024 * 1024
-REQUESTS_BY_KEY = Limit("requests", 6000, timedelta(minutes=1))
 
 
 def create_app(
@@ -108,7 +107,7 @@ def create_app(
         people,
         StoredTokens(resources.scopes, TokenSigner(settings.secret_key), people),
         resources.stores.limits,
-        REQUESTS_BY_KEY,
+        Limit("requests", settings.requests_per_minute, timedelta(minutes=1)),
     )
     return Litestar(
         [*human_routes(), *agent_routes(), MetricsController],
@@ -136,6 +135,7 @@ def create_app(
                 "evaluator": Evaluator(),
                 "limits": resources.stores.limits,
                 "pulse": pulse,
+                "settings": settings,
                 "workers": console.workers,
             }
         ),

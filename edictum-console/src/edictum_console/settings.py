@@ -37,6 +37,7 @@ _SHORTEST_PASSWORD = 12
 KNOWN = (
     "EDICTUM_ADMIN_EMAIL",
     "EDICTUM_ADMIN_PASSWORD",
+    "EDICTUM_APPROVALS_PER_MINUTE",
     "EDICTUM_AUTO_MIGRATE",
     "EDICTUM_BASE_URL",
     "EDICTUM_DATABASE_URL",
@@ -51,8 +52,10 @@ KNOWN = (
     "EDICTUM_RATE_LIMIT_WINDOW_SECONDS",
     "EDICTUM_METRICS_TOKEN",
     "EDICTUM_REDIS_URL",
+    "EDICTUM_REQUESTS_PER_MINUTE",
     "EDICTUM_SECRET_KEY",
     "EDICTUM_SECURITY_CONTACT",
+    "EDICTUM_SESSION_REQUESTS_PER_MINUTE",
     "EDICTUM_SESSION_TTL_HOURS",
     "EDICTUM_SIGNING_KEY_SECRET",
     "EDICTUM_SIGNING_KEY_SECRET_PREVIOUS",
@@ -87,6 +90,9 @@ class Settings:
         auto_migrate: Whether ``serve`` brings the schema up to date.
         drain_seconds: Over how long streams are ended when the console stops.
         metrics_token: What opens ``/metrics`` from other machines; None where only this one may read them.
+        requests_per_minute: How many requests an API key may make within a minute.
+        session_requests_per_minute: How many of them may be about session values.
+        approvals_per_minute: How many requests for approval an agent may make within a minute.
         events_per_minute: How many events a tenant may deliver within a minute.
         events_per_batch: How many events one request may have.
         events_body: How many bytes a request with events may have.
@@ -113,6 +119,9 @@ class Settings:
     auto_migrate: bool = True
     drain_seconds: float = 10.0
     metrics_token: bytes | None = attrs.field(default=None, repr=False)
+    requests_per_minute: int = 6_000
+    session_requests_per_minute: int = 3_000
+    approvals_per_minute: int = 10
     events_per_minute: int = 200_000
     events_per_batch: int = 10_000
     events_body: int = 64 * 1024 * 1024
@@ -164,6 +173,9 @@ def load_settings(environ: Mapping[str, str], port: int = 8000) -> Settings:
         "auto_migrate": reader.truth("EDICTUM_AUTO_MIGRATE", True),
         "drain_seconds": float(reader.whole("EDICTUM_DRAIN_SECONDS", 10, 0, 600)),
         "metrics_token": reader.read("EDICTUM_METRICS_TOKEN", _secret),
+        "requests_per_minute": reader.whole("EDICTUM_REQUESTS_PER_MINUTE", 6_000, 1, 10_000_000),
+        "session_requests_per_minute": reader.whole("EDICTUM_SESSION_REQUESTS_PER_MINUTE", 3_000, 1, 10_000_000),
+        "approvals_per_minute": reader.whole("EDICTUM_APPROVALS_PER_MINUTE", 10, 1, 100_000),
         "events_per_minute": reader.whole("EDICTUM_EVENTS_PER_MINUTE", 200_000, 1, 100_000_000),
         "events_per_batch": reader.whole("EDICTUM_EVENTS_PER_BATCH", 10_000, 1, 100_000),
         "events_body": reader.whole("EDICTUM_EVENTS_BODY_MIB", 64, 1, 1024) * 1024 * 1024,

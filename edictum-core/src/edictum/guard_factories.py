@@ -191,10 +191,10 @@ class GuardFactories(GuardParts):
                 or it is invalid.
             EdictumServerError: The console cannot be reached, refuses, or cannot be believed.
         """
-        from edictum.server import client
+        from edictum.server import connecting
 
-        connecting = client().connection.connect(cls, url=url, api_key=api_key, agent_id=agent_id, **options)
-        guard, guard._connection = await connecting
+        connected = await connecting().connect(cls, url=url, api_key=api_key, agent_id=agent_id, **options)
+        guard, guard._connection = connected
         return cast(Self, guard)
 
     @classmethod
@@ -202,9 +202,9 @@ class GuardFactories(GuardParts):
         """
         :meth:`from_server` for synchronous code; also inside a running event loop, which it holds up meanwhile.
         """
-        from edictum.server import client
+        from edictum.server import connecting
 
-        connected = client().connection.connect_sync(cls, url=url, api_key=api_key, agent_id=agent_id, **options)
+        connected = connecting().connect_sync(cls, url=url, api_key=api_key, agent_id=agent_id, **options)
         guard, guard._connection = connected
         return cast(Self, guard)
 

@@ -6,6 +6,8 @@ Most programs need none of them: :meth:`edictum.Edictum.from_server` puts them t
 
 from __future__ import annotations
 
+import importlib
+import sys
 from typing import TYPE_CHECKING, Any
 
 from edictum.errors import EdictumConfigError
@@ -39,20 +41,21 @@ MISSING = "a console needs the package edictum-client: pip install 'edictum-core
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(client(), name)
+    connecting()
+    return getattr(sys.modules["edictum_client"], name)
 
 
-def client() -> Any:
+def connecting() -> Any:
     """
-    The package that does the work.
+    The module of the client that makes guards.
 
     Raises:
         EdictumConfigError: It is not installed.
     """
     try:
-        import edictum_client.connection
+        connection = importlib.import_module("edictum_client.connection")
     except ModuleNotFoundError as error:
         if error.name is None or not error.name.startswith("edictum_client"):
             raise
         raise EdictumConfigError(MISSING) from None
-    return edictum_client
+    return connection

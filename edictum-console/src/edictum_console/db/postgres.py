@@ -166,7 +166,11 @@ class PostgresDatabase(Database):
         function = "pg_try_advisory_lock" if self._alone else "pg_try_advisory_lock_shared"
         with _reaching():
             connection = await asyncpg.connect(self._url, timeout=_SECONDS, command_timeout=_SECONDS)
-            got = await connection.fetchval(f"SELECT {function}($1)", _lock_number("process"))
+            try:
+                got = await connection.fetchval(f"SELECT {function}($1)", _lock_number("process"))
+            except BaseException:
+                connection.terminate()
+                raise
         if got:
             self._claim = connection
             return

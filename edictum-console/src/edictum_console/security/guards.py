@@ -8,6 +8,7 @@ run plain functions in a thread, one after the other, for every request.
 from __future__ import annotations
 
 import hmac
+from collections.abc import Callable
 from ipaddress import ip_address
 from typing import Any
 
@@ -17,6 +18,7 @@ from litestar.types import Guard
 
 from edictum_console.errors import ForbiddenError, RateLimitedError, UnauthorizedError
 from edictum_console.security.actor import Actor, Anonymous, KeyActor, KeyScope, PersonActor, Role
+from edictum_console.settings import Settings
 from edictum_console.state.ports import Limit, RateLimits
 
 Connection = ASGIConnection[Any, Actor, str, Any]
@@ -89,14 +91,18 @@ async def metrics_reader(connection: ASGIConnection[Any, Any, Any, Any], handler
         raise UnauthorizedError("set EDICTUM_METRICS_TOKEN to read metrics from another machine", "token_missing")
 
 
-def limited(limit: Limit) -> Guard:
+def limited(limit: Limit | Callable[[Settings], Limit]) -> Guard:
     """
     Limit how often each key, person or, where nobody is signed in, address may call.
+
+    Args:
+        limit: The limit, or what makes it of the settings.
     """
 
     async def guard(connection: Connection, handler: BaseRouteHandler) -> None:
         limits: RateLimits = connection.app.state.limits
-        wait = await limits.take(limit, _subject(connection))
+        found = limit if isinstance(limit, Limit) else limit(connection.app.state.settings)
+        wait = await limits.take(found, _subject(connection))
         if wait:
             raise RateLimitedError("too many requests; try again later", wait)
 

@@ -44,8 +44,9 @@ def provide_service(
     Make the service for the tenant of the caller, in the words of the path.
     """
     older = request.scope["path"].startswith(Dialect.OLDER.value)
-    stores = resources.stores
-    return ApprovalService(scope_of_caller, stores.limits, stores.bus, Dialect.OLDER if older else Dialect.CURRENT)
+    stores, dialect = resources.stores, Dialect.OLDER if older else Dialect.CURRENT
+    per_minute = resources.settings.approvals_per_minute
+    return ApprovalService(scope_of_caller, stores.limits, stores.bus, dialect, per_minute)
 
 
 DEPENDENCIES = {"service": Provide(provide_service, sync_to_thread=False)}

@@ -36,7 +36,7 @@ from edictum_console.state.counting import counted
 from edictum_console.state.database import ReplyRepository
 from edictum_console.state.ports import Bus, Limit, Once, RateLimits, Signal
 
-CREATED = Limit("approvals", 10, timedelta(minutes=1))
+USUAL_LIMIT = 10
 
 _LARGEST_ARGUMENTS = 64 * 1024
 _LOOK_AGAIN_SECONDS = 2.0
@@ -48,11 +48,14 @@ class ApprovalService:
     The requests of one tenant, as one caller sees them.
     """
 
-    def __init__(self, scope: TenantScope, limits: RateLimits, bus: Bus, dialect: Dialect) -> None:
+    def __init__(
+        self, scope: TenantScope, limits: RateLimits, bus: Bus, dialect: Dialect, per_minute: int = USUAL_LIMIT
+    ) -> None:
         self._scope = scope
         self._limits = limits
         self._bus = bus
         self._dialect = dialect
+        self._created = Limit("approvals", per_minute, timedelta(minutes=1))
         self._rows = ApprovalRepository(scope)
 
     async def create(self, body: ApprovalRequest, actor: KeyActor, once: Once | None) -> dict[str, Any]:
@@ -66,7 +69,7 @@ class ApprovalService:
         """
         agent_id = self._agent_id(body, actor)
         subject, refusal = f"{actor.tenant_id}:{actor.env}:{agent_id}", "this agent asks for too many approvals"
-        async with counted(self._limits, CREATED, subject, refusal):
+        async with counted(self._limits, self._created, subject, refusal):
             return await self._create(body, actor, agent_id, once)
 
     async def _create(self, body: ApprovalRequest, actor: KeyActor, agent_id: str, once: Once | None) -> dict[str, Any]:

@@ -36,9 +36,13 @@ from edictum_console.http.parameters import Injected
 from edictum_console.resources import Resources
 from edictum_console.security import guards
 from edictum_console.security.actor import KeyActor, KeyScope
+from edictum_console.settings import Settings
 from edictum_console.state.ports import Limit, Place
 
-OPERATIONS = Limit("session-operations", 3000, timedelta(minutes=1))
+
+def _operations(settings: Settings) -> Limit:
+    return Limit("session-operations", settings.session_requests_per_minute, timedelta(minutes=1))
+
 
 _FOLDER = b"/sessions/"
 _INCREMENT = b"/increment"
@@ -59,7 +63,7 @@ class SessionController(Controller):
 
     path = "/sessions"
     tags = ("sessions",)
-    guards = [guards.key(KeyScope.AGENT), guards.limited(OPERATIONS)]  # noqa: RUF012
+    guards = [guards.key(KeyScope.AGENT), guards.limited(_operations)]  # noqa: RUF012
     dependencies = {"service": Provide(provide_service)}  # noqa: RUF012
 
     @get("/{key:path}", summary="Read a value")

@@ -150,7 +150,7 @@ def _number(outcome: Outcome) -> Any:
     A counter as JSON writes it: whole where it is whole.  What is no number is shown as it is, where nothing was done.
     """
     try:
-        number = float(outcome.value or 0)
+        number = float("0" if outcome.value is None else outcome.value)
     except ValueError:
         return outcome.value
     return int(number) if number.is_integer() else number

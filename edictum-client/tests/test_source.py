@@ -1,0 +1,299 @@
+"""
+Rulesets from a console: what is pushed is used, and what cannot be believed never replaces what is in force.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from aiohttp import web
+from consoles import Console, rules
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from edictum import Edictum, EdictumDenied, MemoryBackend
+
+
+@asynccontextmanager
+async def connected(**options: Any) -> AsyncIterator[Edictum]:
+    guard = await Edictum.from_server(**options)
+    try:
+        yield guard
+    finally:
+        await guard.close()
+
+
+async def until(true: Callable[[], object], seconds: float = 40) -> None:
+    async with asyncio.timeout(seconds):
+        while not true():
+            await asyncio.sleep(0.01)
+
+
+async def blocks(guard: Edictum, path: str) -> bool:
+    try:
+        await guard.run("read_file", {"path": path}, lambda path: "text")
+    except EdictumDenied as denied:
+        return denied.decision_name == "no-secrets"
+    return False
+
+
+def test_deployment_reaches_a_running_guard(console: Console, options: dict[str, Any], name: str) -> None:
+    async def main() -> None:
+        first = await asyncio.to_thread(console.deploy, rules(name))
+        async with connected(**options, bundle_name=name) as guard:
+            assert guard.policy_version == first["revision_hash"]
+            assert not await blocks(guard, "notes.txt")
+            second = await asyncio.to_thread(console.deploy, rules(name, "notes"))
+            await until(lambda: guard.policy_version == second["revision_hash"])
+            assert await blocks(guard, "notes.txt")
+            await until(lambda: console.agent(options["agent_id"])["state"] == "current")
+            back = console.call("POST", f"/api/v1/bundles/{name}/rollback", {"env": "production"})
+            await until(lambda: guard.policy_version == back["revision_hash"] == first["revision_hash"])
+            assert not await blocks(guard, "notes.txt")
+        log = [event["action"] for event in console.events(agent_id=options["agent_id"])]
+        assert log.count("ruleset_reloaded") == 2
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("failure", ["kill", "pause"])
+def test_deployment_that_was_missed_arrives_after_the_console_is_back(
+    console: Console, options: dict[str, Any], name: str, failure: str
+) -> None:
+    async def main() -> None:
+        await asyncio.to_thread(console.deploy, rules(name))
+        async with connected(**options, bundle_name=name) as guard:
+            await until(lambda: console.agent(options["agent_id"])["streams"] == 1)
+            await asyncio.to_thread(getattr(console, failure))
+            # The rules hold while nobody is there to count: a call that they forbid is blocked by them.
+            assert guard.evaluate("read_file", {"path": ".env"}).decision == "block"
+            await asyncio.to_thread(console.start if failure == "kill" else console.resume)
+            second = await asyncio.to_thread(console.deploy, rules(name, "notes"))
+            await until(lambda: guard.policy_version == second["revision_hash"])
+            assert await blocks(guard, "notes.txt")
+
+    asyncio.run(main())
+
+
+def test_assignment_starts_a_guard_and_moves_it(console: Console, options: dict[str, Any], name: str) -> None:
+    async def main() -> None:
+        other = f"{name}-other"
+        first = await asyncio.to_thread(console.deploy, rules(name))
+        second = await asyncio.to_thread(console.deploy, rules(other, "notes"))
+        rule = {"env": "production", "pattern": options["agent_id"], "bundle_name": name}
+        made = await asyncio.to_thread(console.call, "POST", "/api/v1/assignment-rules", rule)
+        async with connected(**options) as guard:
+            assert guard.policy_version == first["revision_hash"]
+            change = {"bundle_name": other}
+            await asyncio.to_thread(console.call, "PATCH", f"/api/v1/assignment-rules/{made['id']}", change)
+            await until(lambda: guard.policy_version == second["revision_hash"])
+            assert await blocks(guard, "notes.txt")
+            third = await asyncio.to_thread(console.deploy, rules(other, "letters"))
+            await until(lambda: guard.policy_version == third["revision_hash"])
+
+    asyncio.run(main())
+
+
+class Forger:
+    """
+    A console of lies: it answers for a ruleset whatever a test wants, and says that it changed.
+    """
+
+    def __init__(self) -> None:
+        self.key = Ed25519PrivateKey.generate()
+        self.answer: dict[str, Any] = {}
+        self.reports: list[dict[str, Any]] = []
+        self.fetched = 0
+        self._streams: list[web.StreamResponse] = []
+
+    def public_key(self) -> str:
+        return self.key.public_key().public_bytes_raw().hex()
+
+    def sign(self, content: str, seq: int, key: Ed25519PrivateKey | None = None, **said: Any) -> None:
+        """
+        Answer a ruleset, signed by a key.
+        """
+        key, raw = key or self.key, content.encode()
+        facts = {"env": "production", "name": "rules", "revision_hash": hashlib.sha256(raw).hexdigest()}
+        envelope = json.dumps({**facts, "deployment_seq": seq, "v": 1, **said}).encode()
+        self.answer = {
+            **facts,
+            "version": seq,
+            "yaml_bytes": base64.b64encode(raw).decode(),
+            "deployment_seq": seq,
+            "signature": base64.b64encode(key.sign(raw)).decode(),
+            "public_key": self.public_key(),
+            "envelope": base64.b64encode(envelope).decode(),
+            "envelope_signature": base64.b64encode(key.sign(envelope)).decode(),
+        }
+
+    async def push(self) -> None:
+        """
+        Say that something changed, and wait until it was fetched.
+        """
+        before = self.fetched
+        for stream in self._streams:
+            data = {"name": "rules", "env": "production", "version": 1, "revision_hash": "x", "deployment_seq": 1}
+            await stream.write(f"event: ruleset_updated\ndata: {json.dumps(data)}\n\n".encode())
+        await until(lambda: self.fetched > before)
+
+    async def rejected(self, why: str) -> None:
+        """
+        Wait until the agent reported that it rejected something.
+        """
+        await until(lambda: any(why in (each.get("error") or "") for each in self.reports))
+        assert self.reports[-1]["state"] == "rejected"
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[dict[str, Any]]:
+        app = web.Application()
+        app.router.add_get("/v1/rulesets/rules/current", self._current)
+        app.router.add_get("/v1/stream", self._stream)
+        app.router.add_post("/v1/agents/self/status", self._status)
+        app.router.add_post("/v1/events", self._events)
+        runner = web.AppRunner(app, shutdown_timeout=0.1)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        port = runner.addresses[0][1]
+        try:
+            yield {"url": f"http://127.0.0.1:{port}", "api_key": "edk_test", "agent_id": "bot", "bundle_name": "rules"}
+        finally:
+            await runner.cleanup()
+
+    async def listening(self) -> None:
+        """
+        Wait until the agent listens.
+        """
+        await until(lambda: self._streams)
+
+    async def _current(self, request: web.Request) -> web.Response:
+        self.fetched += 1
+        return web.json_response(self.answer)
+
+    async def _stream(self, request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        await response.write(b": open\n\n")
+        self._streams.append(response)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self._streams.remove(response)
+        return response
+
+    async def _status(self, request: web.Request) -> web.Response:
+        self.reports.append(await request.json())
+        return web.json_response({"desired": None, "next_in": 60})
+
+    async def _events(self, request: web.Request) -> web.Response:
+        return web.json_response({"accepted": 0, "duplicates": 0, "rejected": []})
+
+
+GOOD = rules("rules")
+LAX = rules("rules", "nothing-of-this-name")
+
+
+def forged(forge: Callable[[Forger], None], why: str) -> None:
+    """
+    Check that a guard whose console begins to lie keeps its rules and says why.
+    """
+
+    async def main() -> None:
+        forger = Forger()
+        forger.sign(GOOD, 5)
+        async with (
+            forger.running() as options,
+            connected(**options, signing_public_key=forger.public_key(), storage_backend=MemoryBackend()) as guard,
+        ):
+            await forger.listening()
+            version = guard.policy_version
+            forge(forger)
+            await forger.push()
+            await forger.rejected(why)
+            assert guard.policy_version == version
+            assert await blocks(guard, ".env")
+            forger.sign(LAX, 6)
+            await forger.push()
+            await until(lambda: guard.policy_version != version)  # it was not deaf
+
+    asyncio.run(main())
+
+
+def changed(**fields: Any) -> Callable[[Forger], None]:
+    def forge(forger: Forger) -> None:
+        forger.sign(LAX, 6)
+        forger.answer.update(fields)
+
+    return forge
+
+
+def of_another_key(forger: Forger) -> None:
+    forger.sign(LAX, 6, Ed25519PrivateKey.generate())
+
+
+def of_another_key_that_is_named(forger: Forger) -> None:
+    key = Ed25519PrivateKey.generate()
+    forger.sign(LAX, 6, key)
+    forger.answer["public_key"] = key.public_key().public_bytes_raw().hex()
+
+
+def replayed(forger: Forger) -> None:
+    forger.sign(LAX, 4)
+
+
+def renumbered(forger: Forger) -> None:
+    forger.sign(LAX, 4)
+    forger.answer["deployment_seq"] = 9
+
+
+def of_another_environment(forger: Forger) -> None:
+    forger.sign(LAX, 6, env="staging")
+
+
+def broken(forger: Forger) -> None:
+    forger.sign("kind: Ruleset\nrules: [", 6)
+
+
+@pytest.mark.parametrize(
+    ("forge", "why"),
+    [
+        (changed(signature=None), "not signed"),
+        (changed(envelope_signature=None), "not signed"),
+        (changed(signature="AAAA"), "bytes instead of 64"),
+        (changed(signature="no base64!"), "base64"),
+        (changed(yaml_bytes=base64.b64encode(LAX.encode() + b"#").decode()), "digest"),
+        (changed(name="other"), "asked for"),
+        (changed(env="staging"), "asked for"),
+        (of_another_key, "not by the key"),
+        (of_another_key_that_is_named, "believes"),
+        (replayed, "older than 5"),
+        (renumbered, "deployment_seq"),
+        (of_another_environment, "another env"),
+        (broken, "invalid ruleset"),
+    ],
+)
+def test_what_cannot_be_believed_never_replaces_what_is_in_force(forge: Callable[[Forger], None], why: str) -> None:
+    forged(forge, why)
+
+
+@pytest.mark.parametrize("answer", [{}, {"name": "rules"}, {"name": 1, "env": "production"}])
+def test_answer_that_is_none_leaves_the_ruleset_in_force(answer: dict[str, Any]) -> None:
+    async def main() -> None:
+        forger = Forger()
+        forger.sign(GOOD, 5)
+        async with forger.running() as options, connected(**options, storage_backend=MemoryBackend()) as guard:
+            await forger.listening()
+            version = guard.policy_version
+            forger.answer = answer
+            await forger.push()
+            forger.sign(LAX, 6)
+            await forger.push()
+            await until(lambda: guard.policy_version != version)
+
+    asyncio.run(main())
