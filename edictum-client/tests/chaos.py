@@ -35,7 +35,7 @@ from typing import Any
 
 import attrs
 import httpx
-from consoles import EMAIL, PASSWORD, Console
+from consoles import EMAIL, PASSWORD, PATIENT, Console
 from edictum_client import EdictumServerClient, ServerAuditSink, ServerBackend
 from stores import load, stores, variables_for
 
@@ -379,13 +379,9 @@ class Verdict:
                     self.wrong["calls ran that the rules block"].append(event)
 
     def _judge_run(self, fact: Fact, revisions: dict[str, int]) -> None:
-        arguments = fact["arguments"]
-        blocked = {
-            "read_file": lambda: any(each in arguments["path"] for each in forbidden_in(revisions[fact["begun"]])),
-            "send_money": lambda: arguments["amount"] % 2 == 1,
-            "limited": lambda: False,
-        }
-        if blocked[fact["ran"]]():
+        arguments, forbidden = fact["arguments"], forbidden_in(revisions[fact["begun"]])
+        refused = fact["ran"] == "send_money" and arguments["amount"] % 2 == 1
+        if refused or any(each in arguments.get("path", "") for each in forbidden):
             self.wrong["calls ran that the rules block"].append(fact)
 
     @staticmethod
@@ -474,8 +470,7 @@ def main() -> int:
         folder.mkdir(exist_ok=True)
         postgres, redis = stack.enter_context(stores())
         variables = variables_for(postgres, redis)
-        variables |= {"EDICTUM_ADMIN_EMAIL": EMAIL, "EDICTUM_ADMIN_PASSWORD": PASSWORD, "EDICTUM_DRAIN_SECONDS": "1"}
-        variables |= {f"EDICTUM_{limit}_PER_MINUTE": "1000000" for limit in ("REQUESTS", "SESSION_REQUESTS")}
+        variables |= {"EDICTUM_ADMIN_EMAIL": EMAIL, "EDICTUM_ADMIN_PASSWORD": PASSWORD, **PATIENT}
         variables |= {name: os.environ[name] for name in ("PYTHONPATH",) if name in os.environ}
         both = [replicas.Replica(folder / f"console-{name}", variables) for name in "ab"[: asked.replicas]]
         for replica in both:

@@ -20,7 +20,7 @@ from edictum import Edictum, EdictumDenied, EdictumError
 
 READERS = 3
 PAUSE_SECONDS = 0.1  # on average, between two calls of one reader
-APPROVAL_PAUSE_SECONDS = 8.0  # the console takes ten requests of an agent in a minute
+APPROVAL_PAUSE_SECONDS = 3.0
 SHARED_SESSION_SECONDS = 4
 CALLS_PER_SESSION = 50
 FILES = ("a.txt", "b.txt", "secret.env")
