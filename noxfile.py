@@ -9,11 +9,14 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import subprocess
 import tomllib
 import zipfile
 from pathlib import Path
 
 import nox
+from packaging.requirements import Requirement
+from packaging.version import Version
 
 ROOT = Path(__file__).parent
 PYTHONS = ["3.11", "3.12", "3.13"]
@@ -96,6 +99,46 @@ def _second_environment(session: nox.Session, name: str) -> str:
     folder = Path(session.create_tmp()) / name
     session.run("python", "-m", "venv", "--clear", str(folder), silent=True)
     return str(folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python"))
+
+
+def _releases(name: str) -> list[str]:
+    """
+    The tags of a distribution's releases, the oldest first.
+    """
+    command = ["git", "tag", "--list", f"{name}-v*"]
+    tags = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    return sorted(tags, key=lambda tag: _version(name, tag))
+
+
+def _version(name: str, tag: str) -> Version:
+    return Version(tag.removeprefix(f"{name}-v"))
+
+
+def _tree_at(session: nox.Session, tag: str | None) -> Path:
+    """
+    The repository as it was at a tag, or as it is.
+    """
+    if tag is None:
+        return ROOT
+    folder = Path(session.create_tmp()) / tag
+    if not folder.is_dir():
+        archive = folder.parent / f"{tag}.tar"
+        session.run("git", "archive", "-o", str(archive), tag, external=True, silent=True)
+        shutil.unpack_archive(archive, folder)
+    return folder
+
+
+def _wheel(session: nox.Session, name: str, tag: str | None, extras: str = "") -> str:
+    """
+    Build the wheel of a distribution as it was at a tag, or as it is.
+    """
+    folder = Path(session.create_tmp()) / "wheels" / (tag or "tree")
+    for old in folder.glob(f"{name.replace('-', '_')}-*.whl"):
+        old.unlink()
+    build = ["python", "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder)]
+    session.run(*build, str(_tree_at(session, tag) / name), silent=True)
+    (wheel,) = folder.glob(f"{name.replace('-', '_')}-*.whl")
+    return f"{wheel}{extras}"
 
 
 _prefer_real_interpreters()
@@ -269,6 +312,53 @@ def interop(session: nox.Session) -> None:
 
 
 @nox.session
+def compat(session: nox.Session) -> None:
+    """
+    Client, core and console of different releases with each other, each as it was at its tag; -- arguments for pytest.
+
+    The oldest core that the client allows, under all of the client's tests; older clients, under their own tests,
+    against this console; this client against older consoles, by what agents were promised.
+    """
+    client, console = "edictum-client", "edictum-console"
+    project = tomllib.loads((DISTRIBUTIONS[client] / "pyproject.toml").read_text())["project"]
+    needed = next(each for each in map(Requirement, project["dependencies"]) if each.name == "edictum-core")
+    allowed = [tag for tag in _releases(needed.name) if _version(needed.name, tag) in needed.specifier]
+    promises = ["test_promises.py"]
+    # What runs: the core of the agents, their client, the console; and which tests.
+    runs: list[tuple[str | None, str | None, str | None, list[str]]] = [(None, None, None, promises)]
+    runs += [(tag, None, None, [""]) for tag in allowed[:1]]
+    runs += [(tag, tag, None, [""]) for tag in _releases(client)]
+    runs += [(None, None, tag, promises) for tag in _releases(console)]
+    if len(runs) == 1:
+        session.warn("NO RELEASES: nothing is tagged <distribution>-vX.Y.Z yet, so only this tree is run with itself")
+    session.install("build", "hatchling", *CONSTRAINTS)
+    for core_tag, client_tag, console_tag, tests in runs:
+        session.log(f"core {core_tag}, client {client_tag}, console {console_tag}; None is this tree")
+        agents, server = _second_environment(session, "agents"), _second_environment(session, "console")
+        wheels = [
+            _wheel(session, needed.name, core_tag, "[yaml-fast]"),
+            _wheel(session, client, client_tag, "[verified]"),
+        ]
+        more = ["pytest", "hypothesis", "httpx"]
+        session.run(agents, "-m", "pip", "install", "-q", *wheels, *more, *CONSTRAINTS, external=True)
+        wheels = [_wheel(session, needed.name, console_tag, "[yaml-fast]"), _wheel(session, console, console_tag)]
+        session.run(server, "-m", "pip", "install", "-q", *wheels, *CONSTRAINTS, external=True)
+        files = [str(_tree_at(session, client_tag) / client / "tests" / each) for each in tests]
+        # On SQLite: what the console keeps its data in does not depend on who talks to it.
+        words = ["-m", "pytest", *files, "-k", "not replicated and not chaos", *session.posargs]
+        session.run(agents, *words, env={"EDICTUM_CONSOLE_PYTHON": server}, external=True)
+
+
+@nox.session
+def chaos(session: nox.Session) -> None:
+    """
+    Five minutes of agents at work while everything is killed; arguments after --: --minutes N, --agents N, --seed N.
+    """
+    _install(session, "edictum-client", "-e", str(CONSOLE), "cryptography")
+    session.run("python", str(DISTRIBUTIONS["edictum-client"] / "tests" / "chaos.py"), *session.posargs)
+
+
+@nox.session
 def api(session: nox.Session) -> None:
     """
     A minute of generated requests to a console, by its OpenAPI document; arguments after --: --seconds N, --seed N.
@@ -333,6 +423,17 @@ def bench_console(session: nox.Session, what: str) -> None:
     """
     _install(session, "edictum-console")
     session.run("python", f"bench/console_{what}.py", *session.posargs)
+
+
+@nox.session(name="bench-connected")
+def bench_connected(session: nox.Session) -> None:
+    """
+    What a console adds to a call, beside the published SDK; arguments after --: --quick, --json FILE.
+    """
+    _install(session, "edictum-client", "-e", str(CONSOLE))
+    published = _second_environment(session, "published-client")
+    session.run(published, "-m", "pip", "install", "-q", PUBLISHED_CLIENT, external=True)
+    session.run("python", "bench/connected.py", "--published", published, *session.posargs)
 
 
 @nox.session(name="bench-adapters")

@@ -8,6 +8,7 @@ import asyncio
 import itertools
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
@@ -65,6 +66,20 @@ class Replica:
             self._process.kill()
             self._process.wait(_PATIENCE_SECONDS)
             self._process = None
+
+    def pause(self) -> None:
+        """
+        Let it do nothing any more, with all connections open.
+        """
+        if self._process is not None:
+            self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """
+        Let it go on.
+        """
+        if self._process is not None:
+            self._process.send_signal(signal.SIGCONT)
 
     def _ready(self) -> bool:
         try:

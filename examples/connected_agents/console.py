@@ -53,7 +53,8 @@ class Console:
         """
         Start it and wait until it listens.
         """
-        command = [sys.executable, "-m", "edictum_console", "serve", "--port", str(self._port)]
+        python = os.environ.get("EDICTUM_CONSOLE_PYTHON", sys.executable)  # of another release
+        command = [python, "-m", "edictum_console", "serve", "--port", str(self._port)]
         environment = {**os.environ, **self._variables}
         self._process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
         assert self._process.stderr is not None

@@ -172,7 +172,8 @@ class Connection:
             await on_client_loop(self._begin())
             return guard
         except BaseException:
-            await self.close()
+            # Nothing is new, so nothing is sent: what earlier processes left in a spool stays there.
+            await on_client_loop(self._close_once(0.0))
             raise
 
     async def _first_ruleset(self) -> tuple[CurrentRuleset, bytes]:
@@ -316,9 +317,9 @@ class Connection:
         if self._generation == generation():
             await on_client_loop(self._close_once())
 
-    async def _close_once(self) -> None:
+    async def _close_once(self, seconds: float | None = None) -> None:
         if self._closing is None:
-            self._closing = asyncio.get_running_loop().create_task(self._close(None))
+            self._closing = asyncio.get_running_loop().create_task(self._close(seconds))
         await asyncio.shield(self._closing)
 
     async def _close(self, seconds: float | None) -> None:

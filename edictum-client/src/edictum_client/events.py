@@ -236,6 +236,9 @@ class ServerAuditSink:
     async def close(self, timeout: float = _CLOSING_SECONDS) -> None:
         """
         Send what waits, and end.  What cannot be sent stays in the spool; from memory it is lost, and the log says so.
+
+        Args:
+            timeout: Seconds to wait at most; 0 sends nothing more.
         """
         if self._generation == generation():
             await on_client_loop(self._close(timeout))
@@ -245,7 +248,7 @@ class ServerAuditSink:
             return
         _open.discard(self)
         try:
-            if len(self._waiting):
+            if len(self._waiting) and timeout > 0:
                 await self._flush(timeout)
         except ServerUnreachableError as error:
             logger.error("at the end, %s", error)

@@ -269,8 +269,8 @@ class RedisMemory:
         """
         Remember something for some time; say whether it was not remembered yet.
         """
-        with _reaching():
-            done: Any = await self._client.set(f"{_PREFIX}:seen:{what}", "1", px=_milliseconds(lifetime), nx=True)
+        with reaching():
+            done: Any = await self._client.set(f"{PREFIX}:seen:{what}", "1", px=milliseconds(lifetime), nx=True)
         return bool(done)
 
 
