@@ -14,7 +14,7 @@ from edictum import Edictum, EdictumDenied
 
 
 async def main(url: str, api_key: str, public_key: str, agent_id: str, name: str, *paths: str) -> None:
-    guard = await Edictum.from_server(  # type: ignore[attr-defined]  # of the published distribution
+    guard = await Edictum.from_server(
         url=url,
         api_key=api_key,
         agent_id=agent_id,
