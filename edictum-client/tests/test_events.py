@@ -589,7 +589,8 @@ def script(text: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
     """
     Run a program that says when it is ready, and goes on when its standard input ends.
     """
-    command = [sys.executable, "-c", BEGIN + text, *arguments]
+    # Newer Pythons warn of each fork beside threads, which is what these are about.
+    command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", BEGIN + text, *arguments]
     streams: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen(command, text=True, **streams) as process:
         try:
