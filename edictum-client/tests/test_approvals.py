@@ -121,7 +121,7 @@ def test_console_that_is_killed_while_somebody_thinks_still_brings_the_decision(
     console: Console, key: str, agent_id: str, name: str
 ) -> None:
     async def main() -> None:
-        guard = await connected(console, key, agent_id, name)
+        guard = await connected(console, key, agent_id, name, timeout=90)
         sent: list[int] = []
         calling = asyncio.ensure_future(guard.run("send_money", {"amount": 200, "token": ""}, send(sent)))
         asked = await pending(console, agent_id)

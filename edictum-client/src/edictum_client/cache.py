@@ -36,12 +36,12 @@ class Kept:
     Attributes:
         ruleset: The console's answer; not verified.
         age: Seconds since the console said so.
-        newest: The highest number of a deployment that was accepted.
+        newest: The highest number of a deployment that was accepted, of each ruleset.
     """
 
     ruleset: CurrentRuleset
     age: float
-    newest: int
+    newest: dict[str, int]
 
 
 class Cache:
@@ -66,7 +66,7 @@ class Cache:
         except OSError as error:
             raise EdictumConfigError(f"cache_dir {folder} cannot be used: {error.strerror or error}") from error
 
-    def keep(self, env: str, wanted: str | None, ruleset: CurrentRuleset) -> None:
+    def keep(self, env: str, wanted: str | None, ruleset: CurrentRuleset, newest: dict[str, int]) -> None:
         """
         Remember what is in force.  A disk that is full is said in the log and stops nothing.
 
@@ -74,8 +74,9 @@ class Cache:
             env: The environment.
             wanted: The name that the agent insists on; None where the console assigns one.
             ruleset: The console's answer, verified.
+            newest: The highest number of a deployment that was accepted, of each ruleset.
         """
-        kept = {"kept_at": time.time(), "newest": ruleset.deployment_seq, "ruleset": attrs.asdict(ruleset)}
+        kept = {"kept_at": time.time(), "newest": newest, "ruleset": attrs.asdict(ruleset)}
         path = self._path(env, wanted)
         aside = path.with_suffix(f".{secrets.token_hex(4)}")
         try:
@@ -100,7 +101,9 @@ class Cache:
         try:
             found: Any = json.loads(path.read_bytes())
             ruleset = read(found["ruleset"], CurrentRuleset, "the ruleset in the cache")
-            kept_at, newest = float(found["kept_at"]), int(found["newest"])
+            kept_at, newest = float(found["kept_at"]), dict(found["newest"])
+            if not all(type(number) is int for number in newest.values()):
+                raise ValueError("a number of a deployment is none")
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError, RecursionError, ServerProtocolError) as error:

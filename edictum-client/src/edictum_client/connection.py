@@ -20,9 +20,9 @@ import attrs
 from edictum import ApprovalBackend, AuditSink, Edictum, EdictumConfigError, StorageBackend
 
 from edictum_client.approvals import ServerApprovalBackend
-from edictum_client.cache import DEFAULT_AGE, Cache
+from edictum_client.cache import DEFAULT_AGE, Cache, Kept
 from edictum_client.client import EdictumServerClient, __version__
-from edictum_client.errors import ServerUnreachableError
+from edictum_client.errors import BundleVerificationError, ServerUnreachableError
 from edictum_client.events import DEFAULT_SPOOL_BYTES, LossPolicy, ServerAuditSink
 from edictum_client.loop import at_exit, client_loop, generation, on_client_loop, wait_for
 from edictum_client.sessions import ServerBackend
@@ -177,13 +177,8 @@ class Connection:
             raise
 
     async def _first_ruleset(self) -> tuple[CurrentRuleset, bytes]:
-        options, remembered = self._options, None
-        if self._cache is not None:
-            remembered = self._cache.find(options.env, options.bundle_name)
-            if remembered is not None:
-                # What was accepted before a restart is not forgotten by it.
-                kept = remembered.ruleset
-                self.source.trust.accepted(kept.name, kept.env, remembered.newest)
+        options = self._options
+        remembered = self._remembered()
         try:
             if options.bundle_name is None:
                 await self.source.connect()
@@ -193,6 +188,8 @@ class Connection:
             unreachable = error if isinstance(error, ServerUnreachableError) else await self._why_unassigned()
             if unreachable is None or remembered is None:
                 raise
+            if isinstance(remembered, BundleVerificationError):
+                raise remembered from error
             if remembered.age > options.cache_max_age:
                 raise ServerUnreachableError(
                     f"{unreachable}; the ruleset kept on disk is {remembered.age / 3600:.1f} hours old, and "
@@ -203,6 +200,23 @@ class Connection:
             logger.error("starting with the ruleset kept on disk, %.0f seconds old: %s", remembered.age, unreachable)
             self.source.name = kept.name
             return kept, content
+
+    def _remembered(self) -> Kept | BundleVerificationError | None:
+        """
+        What was kept on disk; an error where that is damaged, which matters only if the console is away.
+        """
+        if self._cache is None:
+            return None
+        try:
+            kept = self._cache.find(self._options.env, self._options.bundle_name)
+        except BundleVerificationError as error:
+            logger.error("%s", error)
+            return error
+        if kept is not None:
+            # What was accepted before a restart is not forgotten by it.
+            for name, number in kept.newest.items():
+                self.source.trust.accepted(name, self._options.env, number)
+        return kept
 
     async def _why_unassigned(self) -> ServerUnreachableError | None:
         """
@@ -279,7 +293,8 @@ class Connection:
 
     def _keep(self, ruleset: CurrentRuleset) -> None:
         if self._cache is not None:
-            self._cache.keep(self._options.env, self._options.bundle_name, ruleset)
+            newest = self.source.trust.newest(self._options.env)
+            self._cache.keep(self._options.env, self._options.bundle_name, ruleset, newest)
 
     def _heed(self, notice: Notice) -> None:
         if notice.kind in ("approval_decided", "approval_timeout") and self._approvals is not None:

@@ -177,11 +177,11 @@ class Trust:
         place = (env, name)
         self._newest[place] = max(self._newest.get(place, 0), deployment_seq)
 
-    def newest(self, name: str, env: str) -> int:
+    def newest(self, env: str) -> dict[str, int]:
         """
-        The highest number that was accepted; 0 for none.
+        The highest number that was accepted of each ruleset of an environment.
         """
-        return self._newest.get((env, name), 0)
+        return {name: number for (place, name), number in self._newest.items() if place == env}
 
     def _check_signed(self, ruleset: CurrentRuleset, content: bytes) -> None:
         named = (ruleset.public_key or "").lower()
@@ -201,6 +201,7 @@ class Trust:
         for field, value in (
             ("env", ruleset.env),
             ("name", ruleset.name),
+            ("version", ruleset.version),
             ("revision_hash", ruleset.revision_hash),
             ("deployment_seq", ruleset.deployment_seq),
         ):
