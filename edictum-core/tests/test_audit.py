@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from edictum.audit import AuditAction, AuditEvent, AuditSink, canonical_action, to_json_line
+from edictum.snapshot import Notes, freeze_args
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -141,6 +142,23 @@ def test_to_json_any_text_stays_one_harmless_line(key: str, value: str) -> None:
     assert not set("\x7f\x80\x9b\u061c\u200b\u202e\ufeff") & set(text)
     value_in_utf16 = value.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
     assert value_in_utf16 == json.loads(text)["reason"]
+
+
+@given(st.data())
+def test_to_json_any_values_in_fields_equal_the_line_of_the_dict(data: st.DataObject) -> None:
+    texts, numbers = st.text() | st.none(), st.integers() | st.booleans() | st.floats()
+    values = st.recursive(
+        texts | numbers, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=5
+    )
+    args = freeze_args(data.draw(st.dictionaries(st.text(), values)), Notes())
+    for _ in range(2):  # what is read-only is remembered
+        event = AuditEvent(
+            tool_args=args,
+            reason=data.draw(texts),
+            metadata=data.draw(st.none() | st.dictionaries(st.text(), values)),
+            session_attempt_count=data.draw(numbers),
+        )
+        assert event.to_json() == to_json_line(event.to_dict())
 
 
 def test_to_json_letters_of_other_scripts_stay_readable() -> None:

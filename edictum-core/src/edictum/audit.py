@@ -11,10 +11,15 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
+from json import encoder
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
+
+from edictum.snapshot import FrozenDict, FrozenList
 
 if TYPE_CHECKING:
     from edictum.redaction import RedactionPolicy
@@ -202,10 +207,9 @@ class AuditEvent:
         Returns:
             A new dict; nested values are those of the event, not copies, so treat them as read-only.
         """
-        moment = self.timestamp if self.timestamp.tzinfo else self.timestamp.replace(tzinfo=UTC)
         return {
             "schema_version": self.schema_version,
-            "timestamp": moment.isoformat(timespec="microseconds"),
+            "timestamp": _time_text(self.timestamp),
             "run_id": self.run_id,
             "call_id": self.call_id,
             "call_index": self.call_index,
@@ -243,7 +247,61 @@ class AuditEvent:
         """
         The event as one line of JSON without a newline; see :func:`to_json_line`.
         """
-        return to_json_line(self.to_dict())
+        # Field by field, because most are empty or were written out for the event before.
+        try:
+            fields = [f'{{"schema_version":{_quote(self.schema_version)},"timestamp":"{_time_text(self.timestamp)}"']
+            for empty, label, value in zip(_EMPTY_FIELDS, _LABELS, _read_fields(self), strict=True):
+                if value is None:
+                    fields.append(empty)
+                elif isinstance(value, str):
+                    fields.append(label + _quote(value))
+                else:
+                    fields.append(label + _value_text(value))
+        except (TypeError, ValueError, RecursionError):
+            return to_json_line(self.to_dict())
+        line = ",".join(fields) + "}"
+        return line if _needs_no_care(line) else to_json_line(self.to_dict())
+
+
+_FIELDS = tuple(AuditEvent.__dataclass_fields__)[2:]
+_LABELS = tuple(f'"{name}":' for name in _FIELDS)
+_EMPTY_FIELDS = tuple(label + "null" for label in _LABELS)
+_read_fields = attrgetter(*_FIELDS)
+
+
+def _time_text(moment: datetime) -> str:
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).isoformat(timespec="microseconds")
+
+
+# The same read-only values come again and again: both events of a call show its arguments, all of a plan its rules.
+_read_only_texts: dict[int, tuple[Any, str]] = {}
+_MAX_TEXTS = 64
+
+
+def _value_text(value: Any) -> str:
+    """
+    A field's value as compact JSON in ASCII.
+
+    Raises:
+        TypeError: JSON cannot express it as it is.
+        ValueError: Likewise.
+        RecursionError: Likewise.
+    """
+    kind = type(value)
+    if kind is bool:
+        return "true" if value else "false"
+    if kind is int:
+        return str(value)
+    if kind is not FrozenDict and kind is not FrozenList:
+        return _ascii_json(value)
+    known = _read_only_texts.get(id(value))
+    if known is not None:
+        return known[1]  # held there, so that no other value can have its id
+    text = _ascii_json(value)
+    if len(_read_only_texts) >= _MAX_TEXTS:
+        _read_only_texts.clear()
+    _read_only_texts[id(value)] = (value, text)
+    return text
 
 
 @runtime_checkable
@@ -265,10 +323,30 @@ class AuditSink(Protocol):
 _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=str)
 # A fifth faster; enough for a text in which nothing had to be escaped.  A cycle ends as a RecursionError.
 _ASCII_ENCODER = json.JSONEncoder(allow_nan=False, separators=(",", ":"), default=str, check_circular=False)
+_quote: Callable[[str], str] = encoder.encode_basestring_ascii
 # JSON leaves these raw inside strings, but DEL and C1 controls steer terminals, bidirectional and
 # zero-width controls disguise text, the separators U+0085, U+2028 and U+2029 end a line for some readers,
 # and lone surrogates have no UTF-8 form.
 _UNSAFE_IN_LINE = re.compile("[\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
+
+
+def _prepared_encoder() -> Callable[[Any], str]:
+    # The library's encoder makes its machine anew for each value, which takes longer than most values.
+    make = encoder.c_make_encoder  # type: ignore[attr-defined]
+    if make is None:
+        return _ASCII_ENCODER.encode
+    machine = make(None, str, _quote, None, ":", ",", False, False, False)
+    return lambda value: "".join(machine(value, 0))
+
+
+_ascii_json = _prepared_encoder()
+
+
+def _needs_no_care(text: str) -> bool:
+    """
+    Whether a text in ASCII JSON holds nothing that was escaped, or had to be.
+    """
+    return "\\u" not in text and "\x7f" not in text
 
 
 def to_json_line(payload: dict[str, Any]) -> str:
@@ -285,8 +363,8 @@ def to_json_line(payload: dict[str, Any]) -> str:
         The text, without a newline, encodable as UTF-8.
     """
     try:
-        text = _ASCII_ENCODER.encode(payload)
-        if "\\u" not in text and "\x7f" not in text:
+        text = _ascii_json(payload)
+        if _needs_no_care(text):
             return text
         text = _ENCODER.encode(payload)
     except (TypeError, ValueError, RecursionError):

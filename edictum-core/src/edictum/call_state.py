@@ -44,6 +44,7 @@ class CallState:
 
     __slots__ = (
         "_args",
+        "_asked",
         "_batches",
         "_fields",
         "_guard",
@@ -93,9 +94,11 @@ class CallState:
         self._principal = principal
         self._fields = fields
         self._session = guard._session_for(session_id)
-        self._plan = state.planner.plan(tool_name)
+        planner = state.planner
+        self._plan = planner.plans.get(tool_name) or planner.plan(tool_name)
         self._stage: Stage = "new"
         self._reserved = False
+        self._asked = False
         self._started: float | None = None
         self._workflow: WorkflowStep | None = None
 

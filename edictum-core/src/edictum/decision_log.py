@@ -195,6 +195,7 @@ class CallLog:
     def __init__(self, log: DecisionLog, call: ToolCall, policy_version: str | None, mode: str) -> None:
         self._log = log
         run_id = call.run_id
+        principal = call.principal
         # What all events of the call share, see EventParts.
         self._fields = (
             run_id,
@@ -207,7 +208,7 @@ class CallLog:
             log.args(call),
             call.side_effect,
             call.environment,
-            log.principal(call.principal) if call.principal is not None else None,
+            None if principal is None else log.principal(principal),
             mode,
             policy_version,
             self._metadata(call) if call.notes or call.caller else None,

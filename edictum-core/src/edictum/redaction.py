@@ -305,12 +305,15 @@ class RedactionPolicy:
             kind = type(item)
             if kind is str:
                 texts.append(item)
+            elif kind is int:
+                if not -_SHORT_INT < item < _SHORT_INT:
+                    return -1
             elif kind is FrozenDict or kind is FrozenList:
                 inner = self._gather(item, texts, depth + 1)
                 if inner < 0:
                     return -1
                 leaves += inner
-            elif kind not in _PLAIN_TYPES and (kind is not int or not -_SHORT_INT < item < _SHORT_INT):
+            elif kind not in _PLAIN_TYPES:
                 return -1
         return leaves
 

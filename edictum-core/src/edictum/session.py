@@ -59,12 +59,14 @@ class Batches(NamedTuple):
         again: Reads them without counting.
         execution: Counts an execution, against the limits.
         unlimited: Counts it, but never refuses; for observe mode.
+        both: Counts an attempt and an execution, against the limits.
     """
 
     attempt: Batch
     again: Batch
     execution: Batch
     unlimited: Batch
+    both: Batch
 
 
 class Session:
@@ -80,12 +82,13 @@ class Session:
         store: The backend with reservations.
         immediate: The same where it never waits, else None.
         failures: Key of the counter of failures in a row.
+        known: What :meth:`batches` made, by plan.
 
     Raises:
         ValueError: The id is not valid.
     """
 
-    __slots__ = ("_batches", "_prefix", "backend", "failures", "immediate", "session_id", "store")
+    __slots__ = ("_prefix", "backend", "failures", "immediate", "known", "session_id", "store")
 
     def __init__(self, session_id: str, backend: StorageBackend) -> None:
         self.session_id = validate_session_id(session_id)
@@ -94,7 +97,7 @@ class Session:
         self.failures = self._prefix + "consec_fail"
         self.store: ReservingBackend = reserving(backend)
         self.immediate = immediate(self.store)
-        self._batches: dict[ToolPlan, Batches] = {}
+        self.known: dict[ToolPlan, Batches] = {}
 
     # --- published methods ----------------------------------------------------------------------
 
@@ -185,7 +188,7 @@ class Session:
         """
         What the calls of one tool change here; made when the first of them comes.
         """
-        known = self._batches.get(plan)
+        known = self.known.get(plan)
         if known is not None:
             return known
         attempt, *others = (self._prefix + name for name in plan.counters)
@@ -195,10 +198,11 @@ class Session:
             Batch([(key, 0, None) for key in (attempt, *others)]),
             Batch(reserved),
             Batch([(key, amount, inf) for key, amount, _ in reserved]),
+            Batch([(attempt, 1, plan.max_attempts), *reserved]),
         )
-        if len(self._batches) >= MAX_BATCHES:
-            self._batches.clear()
-        self._batches[plan] = batches
+        if len(self.known) >= MAX_BATCHES:
+            self.known.clear()
+        self.known[plan] = batches
         return batches
 
     def _value_key(self, name: str) -> str:

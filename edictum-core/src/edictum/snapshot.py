@@ -123,8 +123,6 @@ def freeze_args(args: Mapping[Any, Any], notes: Notes, depth: int = 1) -> Frozen
     """
     # Copied at once, then mended where a value is not plain: few are not.
     frozen = FrozenDict(args)
-    if _ATOMS.issuperset(map(type, frozen.values())):
-        return frozen
     for key, value in frozen.items():
         kind = type(value)
         if kind in _ATOMS:
@@ -163,7 +161,7 @@ def freeze(value: Any, notes: Notes, depth: int = 1) -> Any:
     if isinstance(value, Mapping):
         return freeze_args(value, notes, depth)
     if isinstance(value, list):
-        return FrozenList([freeze(item, notes, depth) for item in value])
+        return FrozenList([item if type(item) in _ATOMS else freeze(item, notes, depth) for item in value])
     if kind is tuple:
         return tuple(freeze(item, notes, depth) for item in value)
     if kind is set or kind is frozenset:

@@ -11,8 +11,9 @@ from __future__ import annotations
 import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import inf
+from operator import itemgetter
 from typing import Protocol, TypeAlias, cast, runtime_checkable
 from weakref import WeakValueDictionary
 
@@ -140,23 +141,32 @@ class Batch:
         session_id: The session that the keys belong to.
         keys: Their keys.
         zeros: What a counter is before it was first counted, once for each key.
+        read: Reads the counters; raises KeyError where one was not counted yet.
         steps: Place, key, amount and largest value of each change that adds or is limited; the others only read.
+        counted: Place and key of those that add.
         limited: Whether there is any limit.
     """
 
-    __slots__ = ("changes", "keys", "limited", "session_id", "steps", "zeros")
+    __slots__ = ("changes", "counted", "keys", "limited", "read", "session_id", "steps", "zeros")
 
     def __init__(self, changes: Sequence[Change]) -> None:
         self.changes = changes = tuple(changes)
         self.keys = tuple(key for key, _, _ in changes)
         self.zeros = (0,) * len(changes)
+        self.read: Callable[[Mapping[str, float]], Sequence[float]] = _reader(self.keys)
         self.steps = tuple(
             (place, key, amount, inf if most is None else most)
             for place, (key, amount, most) in enumerate(changes)
             if amount or most is not None
         )
+        self.counted = tuple((place, key) for place, (key, amount, _) in enumerate(changes) if amount)
         self.limited = any(most is not None for _, _, most in changes)
         self.session_id = session_of(self.keys[0]) if changes else ""
+
+
+def _reader(keys: tuple[str, ...]) -> Callable[[Mapping[str, float]], Sequence[float]]:
+    # Of one key it would give the bare value.
+    return itemgetter(*keys) if len(keys) > 1 else lambda counters: [counters[key] for key in keys]
 
 
 @runtime_checkable
@@ -292,20 +302,23 @@ class MemoryBackend:
             if session.texts:
                 session.count_texts(batch.keys)
             counters = session.counters
-            values = list(map(counters.get, batch.keys, batch.zeros))
             if not batch.limited:
+                values = list(map(counters.get, batch.keys, batch.zeros))
                 for place, key, amount, _ in batch.steps:
                     counters[key] = values[place] = values[place] + amount
                 return values
-            after = values.copy()
+            try:
+                before = batch.read(counters)
+            except KeyError:  # only the first time, so it may take longer
+                before = list(map(counters.get, batch.keys, batch.zeros))
+            after = list(before)
             for place, key, amount, most in batch.steps:
-                after[place] += amount
-                if after[place] > most:
-                    raise NoRoom(values, key)
+                after[place] = value = before[place] + amount
+                if value > most:
+                    raise NoRoom(before, key)
             session.live += 1
-            for place, key, amount, _ in batch.steps:
-                if amount:
-                    counters[key] = after[place]
+            for place, key in batch.counted:
+                counters[key] = after[place]
             return after
         finally:
             lock.release()

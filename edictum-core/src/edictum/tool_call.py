@@ -143,35 +143,26 @@ class _Draft:
     """
 
     __slots__ = ToolCall.__slots__
+    tool_name: str
+    args: FrozenDict
+    call_id: str
+    run_id: str
+    call_index: int
+    parent_call_id: str | None
+    side_effect: SideEffect
+    idempotent: bool
+    environment: str
+    timestamp: datetime
+    caller: str
+    tool_use_id: str | None
+    principal: Principal | None
+    bash_command: str | None
+    file_path: str | None
+    metadata: FrozenDict
+    notes: tuple[str, ...]
 
-    def __init__(
-        self,
-        tool_name: str,
-        args: FrozenDict,
-        run_id: str,
-        side_effect: SideEffect,
-        idempotent: bool,
-        environment: str,
-        timestamp: datetime,
-        principal: Principal | None,
-    ) -> None:
-        self.tool_name = tool_name
-        self.args = args
-        self.call_id = new_call_id()
-        self.run_id = run_id
-        self.call_index = 0
-        self.parent_call_id: str | None = None
-        self.side_effect = side_effect
-        self.idempotent = idempotent
-        self.environment = environment
-        self.timestamp = timestamp
-        self.caller = ""
-        self.tool_use_id: str | None = None
-        self.principal = principal
-        self.bash_command: str | None = None
-        self.file_path: str | None = None
-        self.metadata: FrozenDict = EMPTY
-        self.notes: tuple[str, ...] = ()
+
+_new_draft: Callable[[type[_Draft]], _Draft] = object.__new__
 
 
 # Keywords that callers may give beside name and arguments, and that are taken as they are.
@@ -259,19 +250,36 @@ def build_tool_call(
     if principal is not None and not isinstance(principal, Principal):
         raise TypeError(f"a principal is a Principal, not {type(principal).__name__}")
     notes = Notes()
-    frozen = freeze_args(args, notes)
-    draft = _Draft(tool.tool_name, frozen, run_id, tool.side_effect, tool.idempotent, environment, timestamp, principal)
+    draft = _new_draft(_Draft)
+    draft.tool_name = tool_name = tool.tool_name
+    draft.args = frozen = freeze_args(args, notes)
+    draft.call_id = new_call_id()
+    draft.run_id = run_id
+    draft.call_index = 0
+    draft.parent_call_id = None
+    draft.side_effect = tool.side_effect
+    draft.idempotent = tool.idempotent
+    draft.environment = environment
+    draft.timestamp = timestamp
+    draft.caller = ""
+    draft.tool_use_id = None
+    draft.principal = principal
+    draft.bash_command = None
+    draft.file_path = None
+    draft.metadata = EMPTY
+    draft.notes = ()
     if tool.shell:
         _read_command(draft, frozen.get("command"), notes)
-    elif tool.tool_name in FILE_TOOLS:
+    elif tool_name in FILE_TOOLS:
         draft.file_path = _first_path(frozen)
-    for name, value in fields.items():
-        if name == "metadata":
-            draft.metadata = freeze_args(value or {}, notes)
-        elif name not in _PLAIN_FIELDS:
-            raise TypeError(f"a tool call has no field {name!r}")
-        elif value is not None:
-            setattr(draft, name, value)
+    if fields:
+        for name, value in fields.items():
+            if name == "metadata":
+                draft.metadata = freeze_args(value or {}, notes)
+            elif name not in _PLAIN_FIELDS:
+                raise TypeError(f"a tool call has no field {name!r}")
+            elif value is not None:
+                setattr(draft, name, value)
     if notes:
         draft.notes = tuple(notes)
     draft.__class__ = ToolCall  # type: ignore[assignment]

@@ -14,7 +14,7 @@ from edictum.approval_flow import obtain_approval
 from edictum.audit import AuditAction
 from edictum.call_state import CallState, PrincipalSource, Steps
 from edictum.decision_log import CallLog
-from edictum.engine.decide import decide, observe
+from edictum.engine.decide import decide, nothing_fires, observe
 from edictum.engine.outcome import PreDecision, Question
 from edictum.errors import EdictumDenied
 from edictum.pipeline import answer, drive
@@ -28,7 +28,9 @@ from edictum.refusal import (
     by_unreadable_call,
     by_unwritten_log,
 )
+from edictum.ruleset.time_budget import TimeBudget
 from edictum.snapshot import EMPTY, unchanged
+from edictum.storage import NoRoom
 from edictum.tool_call import Principal, ToolCall, build_tool_call
 from edictum.workflow_step import MAX_APPROVALS, WorkflowStep
 
@@ -52,7 +54,16 @@ class WayToTool(CallState):
         self._stage = "blocked"
         try:
             try:
-                refusal = yield from self._pass_all_checks()
+                call = self._build()
+                self._log = self._open_log()
+                self._batches = self._session.known.get(self._plan) or self._session.batches(self._plan)
+                budget = TimeBudget() if self._plan.unclear else None
+                refusal = None if self._pass_at_once(call, budget) else (yield from self._pass_one_by_one(call, budget))
+                if refusal is None:
+                    pending = self._log_allowed(call)
+                    told = pending is not None or self._asked or self.decision.observe_results
+                    if told or self._guard._on_allow is not None:
+                        refusal = yield from self._tell_allowed(call, pending)
             except Refusal as raised:
                 refusal = raised
             except Exception as error:
@@ -68,77 +79,113 @@ class WayToTool(CallState):
         self._stage = "allowed"
         self._started = self._guard._monotonic()
 
-    def _pass_all_checks(self) -> Generator[Awaitable[Any], Any, Refusal | None]:
+    def _pass_at_once(self, call: ToolCall, budget: TimeBudget | None) -> bool:
         """
-        The way of a call that may run.
+        The way of nearly every call: nothing stops it but limits, so attempt and execution are counted in one step.
 
         Returns:
-            Why it must not run; None when it may.
+            Whether the call may run; otherwise nothing was counted, and all checks are to be made one by one.
+        """
+        plan, store, workflow = self._plan, self._session.immediate, self._guard._workflow_runtime
+        if store is None or workflow is not None or not plan.plain or self._state.mode != "enforce":
+            return False
+        if not plan.only_limits and not nothing_fires(plan, call, budget):
+            return False
+        try:
+            counts = store.reserve_now(self._batches.both)
+        except NoRoom:
+            return False
+        except Exception as error:
+            raise by_storage(error) from error
+        self._reserved = True
+        self._log.attempts = counts[0]
+        self._log.executions = counts[1]
+        self.decision = plan.passed
+        return True
+
+    def _pass_one_by_one(
+        self, call: ToolCall, budget: TimeBudget | None
+    ) -> Generator[Awaitable[Any], Any, Refusal | None]:
+        """
+        The checks in their order, up to the reservation of the execution.
+
+        Returns:
+            Why the call must not run; None when it may.
 
         Raises:
             Refusal: Likewise, from a step further down.
         """
-        guard, state, plan, session = self._guard, self._state, self._plan, self._session
-        call = self._build()
-        self._log = log = self._open_log()
-        self._batches = batches = session.batches(plan)
-        store = session.immediate
+        plan, session, log = self._plan, self._session, self._log
+        batch = self._batches.attempt
         try:
-            if store is not None:
-                counts = store.reserve_now(batches.attempt)
+            if session.immediate is not None:
+                counts = session.immediate.reserve_now(batch)
             else:
-                counts = (yield session.store.reserve(batches.attempt.changes)).values
+                counts = (yield session.store.reserve(batch.changes)).values
         except Exception as error:
             raise by_storage(error) from error
         log.attempts = counts[0]
         log.executions = counts[1]
-        decision: Any = decide(plan, call, counts)
+        decision: Any = decide(plan, call, counts, budget=budget)
         if type(decision) is not PreDecision:
             steps, decision = decision, next(decision)
             while type(decision) is Question:
                 decision = steps.send((yield answer(decision.subject, call, session, None)))
             next(steps, None)  # to its end: dropping a generator halfway costs as much as the decision
         self.decision = decision
-        asked = False
         if decision is not plan.passed or plan.candidates:
             if plan.candidates:
                 yield from self._judge_candidates(counts)
                 decision = self.decision
             if decision.observed_rules:
                 yield from self._log_observed(decision)
-            asked = decision.action == "pending_approval"
-            if decision.action == "block" or (asked and state.mode == "observe"):
+            self._asked = decision.action == "pending_approval"
+            if decision.action == "block" or (self._asked and self._state.mode == "observe"):
                 return by_decision(decision)
-        workflow = guard._workflow_runtime
+        workflow = self._guard._workflow_runtime
         if workflow is not None:
             yield self._enter_workflow(workflow, call)
-        if asked:
+        if self._asked:
             yield self._ask(call, decision)
         if workflow is not None:
             yield self._pass_approvals(call)
-            decision = self.decision
         pending = self._reserve()
         if pending is not None:
             yield pending
-        if not unchanged(self._args, call.args, strict=asked):
-            return by_changed_args(decision)
-        foreign = asked or bool(decision.observe_results)
-        if not asked or workflow is not None:
-            pending = log.allowed(decision)
-            if pending is not None:
-                foreign = True
-                taken = yield pending
-                if not taken and guard._audit_failure == "block" and state.mode == "enforce":
-                    return by_unwritten_log(decision)
+        return None
+
+    def _log_allowed(self, call: ToolCall) -> Awaitable[bool] | None:
+        """
+        Write that the call may run.
+
+        Returns:
+            What must be awaited for it; None when there is nothing to wait for.
+
+        Raises:
+            Refusal: The arguments are no longer those that were judged.
+        """
+        if not unchanged(self._args, call.args, strict=self._asked):
+            raise by_changed_args(self.decision)
+        if self._asked and self._workflow is None:
+            return None  # the answer of the person who was asked is in the log
+        return self._log.allowed(self.decision)
+
+    def _tell_allowed(
+        self, call: ToolCall, pending: Awaitable[bool] | None
+    ) -> Generator[Awaitable[Any], Any, Refusal | None]:
+        """
+        Let others know that the call may run; they had their chance to write to the arguments then.
+        """
+        guard, decision = self._guard, self.decision
+        if pending is not None:
+            taken = yield pending
+            if not taken and guard._audit_failure == "block" and self._state.mode == "enforce":
+                return by_unwritten_log(decision)
         if decision.observe_results:
             yield from self._log_candidates("allow")
         if guard._on_allow is not None:
             guard._tell_allowed(call)
-            foreign = True
-        # Sinks and callbacks had their chance to write to the arguments.
-        if foreign and not unchanged(self._args, call.args, strict=False):
-            return by_changed_args(decision)
-        return None
+        return None if unchanged(self._args, call.args, strict=False) else by_changed_args(decision)
 
     def _build(self) -> ToolCall:
         """

@@ -24,7 +24,7 @@ from typing import Any, TypeAlias
 
 from edictum.engine.outcome import Answer, Fired, PreAction, PreDecision, Question, error_text
 from edictum.engine.plan import Limit, ToolPlan
-from edictum.ruleset.policy import CompiledRule
+from edictum.ruleset.policy import MAX_CLUE_CHARS, CompiledRule
 from edictum.ruleset.selectors import ToolResult
 from edictum.ruleset.time_budget import TimeBudget
 from edictum.tool_call import ToolCall
@@ -142,7 +142,47 @@ class _Trace:
         )
 
 
-def decide(plan: ToolPlan, call: ToolCall, counts: Sequence[float], *, recheck: bool = False) -> PreDecision | Steps:
+def nothing_fires(plan: ToolPlan, call: ToolCall, budget: TimeBudget | None) -> bool:
+    """
+    Whether certainly no condition holds for a call.
+
+    Args:
+        plan: What concerns the tool.
+        call: The call.
+        budget: The time for the conditions; :func:`decide` has what is left of it.  None where there are only clues.
+
+    Returns:
+        True where :func:`decide` would find no rule with a condition that fires.  False says nothing.
+    """
+    try:
+        for read, whole, parts in plan.looks:
+            value = read(call, None)
+            if value is not None:
+                if type(value) is not str or value in whole or len(value) > MAX_CLUE_CHARS:
+                    return False
+                for part in parts:
+                    if part in value:
+                        return False
+        for rule in plan.unclear:
+            condition = rule.condition
+            if budget is None or condition is None:
+                return False
+            budget.rule = rule
+            if condition(call, None, budget):
+                return False
+    except Exception:
+        return False  # what fails here fails again when it is judged, and is named in the decision then
+    return True
+
+
+def decide(
+    plan: ToolPlan,
+    call: ToolCall,
+    counts: Sequence[float],
+    *,
+    recheck: bool = False,
+    budget: TimeBudget | None = None,
+) -> PreDecision | Steps:
     """
     Decide about one call.
 
@@ -151,6 +191,7 @@ def decide(plan: ToolPlan, call: ToolCall, counts: Sequence[float], *, recheck: 
         call: The call.
         counts: Session counters in the order of ``plan.counters``; attempts include this call.
         recheck: After an approval: only what may have changed during the wait (limits and session rules).
+        budget: The time that conditions may take; None for all that a call is given.
 
     Returns:
         The decision where only limits concern the tool and leave room: most calls of most agents.  Else steps, which
@@ -159,10 +200,10 @@ def decide(plan: ToolPlan, call: ToolCall, counts: Sequence[float], *, recheck: 
     """
     if plan.only_limits and counts[0] <= plan.max_attempts and counts[1] < plan.max_tool_calls:
         return plan.passed
-    return _check(plan, call, counts, recheck)
+    return _check(plan, call, counts, recheck, budget or TimeBudget())
 
 
-def _check(plan: ToolPlan, call: ToolCall, counts: Sequence[float], recheck: bool) -> Steps:
+def _check(plan: ToolPlan, call: ToolCall, counts: Sequence[float], recheck: bool, budget: TimeBudget) -> Steps:
     trace: _Trace | None = None
     if counts[0] > plan.max_attempts:
         limit = plan.limits.max_attempts
@@ -186,7 +227,6 @@ def _check(plan: ToolPlan, call: ToolCall, counts: Sequence[float], recheck: boo
     rules = plan.session if recheck else plan.rules
     if trace is not None:
         trace.rules = rules
-    budget = TimeBudget()
     roomy = counts[1] < plan.max_tool_calls  # no limit in force is reached: each rule's own are as wide or wider
     for rule in rules:
         fired: Fired | None

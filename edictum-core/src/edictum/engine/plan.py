@@ -6,15 +6,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from edictum.engine.outcome import PostDecision, PreDecision
 from edictum.globs import glob_matcher, is_glob
 from edictum.hooks import HookRegistration
 from edictum.limits import OperationLimits
-from edictum.ruleset.policy import CompiledRule, RuleTable
+from edictum.ruleset.policy import Clue, CompiledRule, RuleTable
+from edictum.ruleset.selectors import Reader
 from edictum.snapshot import FrozenList
 from edictum.tool_call import name_problem
 from edictum.tools import SideEffect, ToolRegistry
+
+Look: TypeAlias = tuple[Reader, frozenset[str], tuple[str, ...]]
+"""What :class:`~edictum.ruleset.policy.Clue` says of one field, for all rules of a tool."""
 
 # Tool names come from a model, so the table of plans must not grow with them.
 MAX_PLANS = 4096
@@ -141,6 +146,10 @@ class ToolPlan:
         max_attempts: The number of ``limits.max_attempts``.
         max_tool_calls: The number of ``limits.max_tool_calls``.
         only_limits: Whether nothing but these two can stop a call of the tool.
+        plain: Whether nothing but limits and conditions can, so that a call for which no condition holds needs no
+            further look.  No condition is foreign, because those that hold are judged twice.
+        looks: The clues of all rules.
+        unclear: The rules with a condition of which there are no clues.
     """
 
     tool_name: str
@@ -168,14 +177,20 @@ class ToolPlan:
     max_attempts: int
     max_tool_calls: int
     only_limits: bool
+    plain: bool
+    looks: tuple[Look, ...]
+    unclear: tuple[CompiledRule, ...]
 
 
 class Planner:
     """
     Makes and keeps the plans of one immutable set of rules, hooks, tools and limits.
+
+    Attributes:
+        plans: Those that are kept, by tool name.
     """
 
-    __slots__ = ("_hooks", "_plans", "limits", "post", "pre", "registry", "sandbox", "session", "strict_names")
+    __slots__ = ("_hooks", "limits", "plans", "post", "pre", "registry", "sandbox", "session", "strict_names")
 
     def __init__(
         self,
@@ -195,18 +210,18 @@ class Planner:
         self.limits = Limits.merge(own_limits, self.session)
         self.strict_names = strict_names
         self._hooks = tuple(hooks)
-        self._plans: dict[str, ToolPlan] = {}
+        self.plans: dict[str, ToolPlan] = {}
 
     def plan(self, tool_name: str) -> ToolPlan:
         """
         The plan for a tool; made when its name is seen first.
         """
-        plan = self._plans.get(tool_name)
+        plan = self.plans.get(tool_name)
         if plan is None:
             plan = self._make(tool_name)
-            if len(self._plans) >= MAX_PLANS:
-                self._plans.clear()
-            self._plans[tool_name] = plan
+            if len(self.plans) >= MAX_PLANS:
+                self.plans.clear()
+            self.plans[tool_name] = plan
         return plan
 
     def _make(self, tool_name: str) -> ToolPlan:
@@ -240,22 +255,28 @@ class Planner:
                 tool_limits.append(ToolLimit(pattern, limit, counters.index(key)))
                 limit_of[key] = limit.number
         problem = name_problem(tool_name) if self.strict_names else None
-        in_force = all(rule.limits is not None and not rule.observe for rule in rules)
+        candidates = tuple(rule for rule in (*pre, *sandbox, *self.session) if rule.candidate)
+        remarking = tuple(rule for rule in rules if rule.remark is not None)
+        before = tuple(hook for hook in hooks if hook.phase == "before")
+        judged = tuple(rule for rule in rules if rule.condition is not None)
+        in_force = all(rule.limits is not None and not rule.observe for rule in rules if rule.condition is None)
+        foreign = before or any(rule.foreign for rule in judged)
+        plain = in_force and not (problem or foreign or candidates or remarking)
         return ToolPlan(
             tool_name=tool_name,
             name_problem=problem,
             side_effect=side_effect,
             idempotent=idempotent,
             shell=self.registry.is_shell(tool_name),
-            before=tuple(hook for hook in hooks if hook.phase == "before"),
+            before=before,
             after=tuple(hook for hook in hooks if hook.phase == "after"),
             pre=pre_rules,
             sandbox=sandbox_rules,
             session=session,
             rules=rules,
-            remarking=tuple(rule for rule in rules if rule.remark is not None),
+            remarking=remarking,
             post=post_rules,
-            candidates=tuple(rule for rule in (*pre, *sandbox, *self.session) if rule.candidate),
+            candidates=candidates,
             post_candidates=tuple(rule for rule in post if rule.candidate),
             limits=self.limits,
             tool_limits=tuple(tool_limits),
@@ -266,9 +287,20 @@ class Planner:
             reviewed=PostDecision(contracts_evaluated=_passed(post_rules), clean=True),
             max_attempts=self.limits.max_attempts.number,
             max_tool_calls=self.limits.max_tool_calls.number,
-            only_limits=in_force and not (problem or tool_limits or any(hook.phase == "before" for hook in hooks)),
+            only_limits=in_force and not (judged or problem or tool_limits or before),
+            plain=plain,
+            looks=_looks(clue for rule in judged for clue in rule.clues or ()),
+            unclear=tuple(rule for rule in judged if rule.clues is None),
         )
 
 
 def _passed(rules: Iterable[CompiledRule]) -> FrozenList:
     return FrozenList(rule.passed for rule in rules)
+
+
+def _looks(clues: Iterable[Clue]) -> tuple[Look, ...]:
+    fields: dict[str, Look] = {}
+    for selector, read, whole, parts in clues:
+        _, others, more = fields.get(selector, (read, frozenset(), ()))
+        fields[selector] = (read, others | whole, tuple(dict.fromkeys((*more, *parts))))
+    return tuple(fields.values())

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 from edictum.errors import ConfigProblem, EdictumConfigError
 from edictum.redaction import RedactionPolicy
+from edictum.ruleset.clues import clues_of
 from edictum.ruleset.composition import CANDIDATE
 from edictum.ruleset.expressions import Names, compile_expression
 from edictum.ruleset.messages import compile_message
@@ -94,6 +95,8 @@ def _compile_rule(rule: Rule, names: Names, redaction: RedactionPolicy) -> Compi
         candidate=rule.id.endswith(CANDIDATE),
         tools=rule.tools,
         condition=compile_expression(rule.when, names),
+        foreign=_is_foreign(rule.when, names),
+        clues=clues_of(rule.when),
         message=compile_message(rule.message, names, redaction),
         timeout=asking.timeout,
         timeout_action=asking.timeout_action,
@@ -101,6 +104,13 @@ def _compile_rule(rule: Rule, names: Names, redaction: RedactionPolicy) -> Compi
         tags=tags,
         metadata=rule.metadata,
     )
+
+
+def _is_foreign(expression: Expression, names: Names) -> bool:
+    if isinstance(expression, Leaf):
+        return expression.operator in names.operators or split(expression.selector)[0] in names.selectors
+    items = (expression.item,) if isinstance(expression, Not) else expression.items
+    return any(_is_foreign(item, names) for item in items)
 
 
 def _compile_sandbox(rule: SandboxRule, names: Names, redaction: RedactionPolicy) -> CompiledRule:
@@ -117,6 +127,7 @@ def _compile_sandbox(rule: SandboxRule, names: Names, redaction: RedactionPolicy
         candidate=rule.id.endswith(CANDIDATE),
         tools=rule.tools,
         condition=sandbox.outside,
+        foreign=True,
         detail=sandbox.why,
         remark=sandbox.remark if sandbox.may_run_code else None,
         message=compile_message(rule.message, names, redaction),

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 from edictum.errors import EdictumConfigError
 from edictum.globs import glob_matcher, is_glob
@@ -20,6 +20,7 @@ from edictum.tool_call import ToolCall
 if TYPE_CHECKING:
     from edictum.ruleset.expressions import Condition
     from edictum.ruleset.messages import Message
+    from edictum.ruleset.selectors import Reader
     from edictum.ruleset.syntax import Mode, Observability, SessionRule, TimeoutAction, ToolDef
     from edictum.ruleset.time_budget import TimeBudget
 
@@ -27,12 +28,36 @@ Kind: TypeAlias = Literal["precondition", "postcondition", "sandbox", "session_c
 Action: TypeAlias = Literal["block", "ask", "warn", "redact"]
 Replace: TypeAlias = Callable[[str, str, "TimeBudget | None"], str]
 
+# No more than what every pattern searches, because a rule fires on a text that is too long for its pattern.
+MAX_CLUE_CHARS = 5_000
+
 YAML_SOURCES: dict[Kind, str] = {
     "precondition": "yaml_precondition",
     "postcondition": "yaml_postcondition",
     "sandbox": "yaml_sandbox",
     "session_contract": "yaml_session",
 }
+
+
+class Clue(NamedTuple):
+    """
+    Without which a leaf of an expression returns False and does not raise.
+
+    A call without the field gives no clue.  One where the field holds a text of at most
+    :data:`MAX_CLUE_CHARS` characters gives it if the text is one of ``whole`` or
+    contains one of ``parts``.  Anything else in the field is a clue in any case.
+
+    Attributes:
+        selector: The field.
+        read: Its reader.
+        whole: Texts.
+        parts: Likewise.
+    """
+
+    selector: str
+    read: Reader
+    whole: frozenset[str]
+    parts: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,6 +77,10 @@ class CompiledRule:
         tools: Names and globs of the tools it concerns.
         message: Fills in the message.
         condition: When it fires.
+        foreign: Whether the condition asks code of the user's own or the file system, which may say something else
+            when they are asked again.
+        clues: A call that gives none of them is one for which the condition returns False and does not raise; None
+            where nothing like that is known.
         detail: What made it fire, for the decision log; asked after it has fired.
         remark: What is noteworthy about a call that it lets pass, for the decision log; None for most rules.
         function: The Python function that judges instead.
@@ -75,6 +104,8 @@ class CompiledRule:
     candidate: bool = False
     tools: tuple[str, ...] = ("*",)
     condition: Condition | None = None
+    foreign: bool = False
+    clues: tuple[Clue, ...] | None = None
     detail: Callable[[ToolCall], str | None] | None = None
     remark: Callable[[ToolCall], str | None] | None = None
     function: Callable[..., Any] | None = None

@@ -164,7 +164,19 @@ def _args_reader(path: tuple[str, ...]) -> Reader:
     if len(path) == 1:
         key = path[0]
         return lambda call, result: call.args.get(key)
+    if len(path) == 2:
+        return _pair_reader(*path)
     return lambda call, result: walk(call.args, path)
+
+
+def _pair_reader(first: str, second: str) -> Reader:
+    steps = (second,)
+
+    def read(call: ToolCall, result: ToolResult | None) -> Any:
+        value = call.args.get(first)
+        return value.get(second) if type(value) is FrozenDict else walk(value, steps)
+
+    return read
 
 
 _PRINCIPAL_FIELDS = frozenset(("user_id", "service_id", "org_id", "role", "ticket_ref"))
@@ -173,6 +185,9 @@ _PRINCIPAL_FIELDS = frozenset(("user_id", "service_id", "org_id", "role", "ticke
 def _principal_reader(path: tuple[str, ...]) -> Reader | None:
     name, *below = path
     if name == "claims" and below:
+        if len(below) == 1:
+            claim = below[0]
+            return lambda call, result: None if call.principal is None else call.principal.claims.get(claim)
         steps = tuple(below)
         return lambda call, result: None if call.principal is None else walk(call.principal.claims, steps)
     if name in _PRINCIPAL_FIELDS and not below:

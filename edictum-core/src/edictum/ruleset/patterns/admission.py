@@ -11,6 +11,7 @@ from functools import cache, lru_cache, partial
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from edictum.ruleset.patterns.limits import (
+    ALWAYS_SEARCHED,
     IRREGULAR_MATCH_CHARS,
     MAX_MATCH_CHARS,
     MAX_PATTERN_LENGTH,
@@ -35,8 +36,7 @@ _SHORT_TEXT = 200  # characters replaced without a look at the clock
 # engine can search longer ones; the standard engine is not worth it for less.
 _SHARE, _LEAST_CHARS = 16, 1_000
 # Otherwise it searches texts up to one of these lengths, at which its worst case is a second; replacing takes more.
-_IRREGULAR_LIMITS = (MAX_MATCH_CHARS, IRREGULAR_MATCH_CHARS, 5_000, 500, 50)
-_LEAST_IRREGULAR_CHARS = 5_000
+_IRREGULAR_LIMITS = (MAX_MATCH_CHARS, IRREGULAR_MATCH_CHARS, ALWAYS_SEARCHED, 500, 50)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,6 +55,7 @@ class Pattern:
         found: Tells whether the pattern matches anywhere in a text, as ``re.search`` would, within a time budget.
             Raises `TextTooLong` for a text that is too long, and `RuleTimeoutError` when the budget is spent. A
             closure rather than a method: one call, not two.
+        wanted: A text without which there is no match; empty when none is known.
     """
 
     source: str
@@ -62,6 +63,7 @@ class Pattern:
     engine: Engine
     limit: int
     found: Finder = field(repr=False)
+    wanted: str = field(repr=False)
     _whole: re.Pattern[str] = field(repr=False)
     _replace_chars: int = field(repr=False)  # longest text that the standard engine replaces in
     _linear: Callable[[], LinearPattern] | None = field(repr=False)
@@ -149,7 +151,7 @@ def _judged(source: str) -> Pattern:
     trimmed = tree if risk.has_reference else trim(tree)
     least = risk if trimmed is tree else analyse(trimmed)
     limit, replace_chars = _standard_chars(least, obstacle), _standard_chars(risk, obstacle)
-    if obstacle is not None and limit < _LEAST_IRREGULAR_CHARS:
+    if obstacle is not None and limit < ALWAYS_SEARCHED:
         raise _refused(least, obstacle, source)
     if obstacle is not None and not replace_chars:
         raise _refused(risk, obstacle, source)
@@ -160,12 +162,14 @@ def _judged(source: str) -> Pattern:
         linear = linear_whole if trimmed is tree else cache(partial(_build_linear, trimmed))
         if not limit:
             linear()  # every text needs it; elsewhere it waits for a long text
+    found, wanted = choose_finder(trimmed, search, least, limit, linear)
     return Pattern(
         source=source,
         risk=_risk_class(least, limit),
         engine="standard" if limit == MAX_MATCH_CHARS or obstacle is not None else "mixed" if limit else "linear",
         limit=limit if obstacle is not None else MAX_MATCH_CHARS,
-        found=choose_finder(trimmed, search, least, limit, linear),
+        found=found,
+        wanted=wanted,
         _whole=whole,
         _replace_chars=replace_chars,
         _linear=linear_whole,

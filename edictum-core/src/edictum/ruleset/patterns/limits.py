@@ -9,6 +9,7 @@ from typing import Literal, TypeAlias
 MAX_PATTERN_LENGTH = 10_000
 MAX_MATCH_CHARS = 1_000_000
 IRREGULAR_MATCH_CHARS = 10_000  # for risky patterns that only the standard engine can read
+ALWAYS_SEARCHED = 5_000  # a pattern that could not search every text of so many characters is refused
 
 RiskClass: TypeAlias = Literal["safe", "quadratic", "polynomial", "exponential", "unknown"]
 

@@ -47,7 +47,7 @@ class Finder(Protocol):
 
 def choose_finder(
     tree: Any, compiled: re.Pattern[str], risk: Risk, limit: int, linear: Callable[[], LinearPattern] | None
-) -> Finder:
+) -> tuple[Finder, str]:
     """
     Choose the fastest way to tell whether a pattern matches somewhere in a text.
 
@@ -59,8 +59,9 @@ def choose_finder(
         linear: Gives the linear engine for longer texts; None where it cannot read the pattern.
 
     Returns:
-        A function that tells it. It raises `TextTooLong` for a text that is too long, and `RuleTimeoutError` when its
-        time budget is spent; without one it has a budget of its own.
+        A function that tells it, and a text without which there is no match; empty when none is known. The function
+        raises `TextTooLong` for a text that is too long, and `RuleTimeoutError` when its time budget is spent;
+        without one it has a budget of its own.
     """
     literals = Literals(tree)
     border = _cheap_border(tree, literals)
@@ -69,13 +70,13 @@ def choose_finder(
     if linear is not None:
         beyond = _search_linearly(linear)
         if not limit:
-            return _find_linearly(beyond, wanted)
+            return _find_linearly(beyond, wanted), wanted
     else:
         placed = literals.placed() if risk.linear_at_place else None
         beyond = _search_places(compiled, *placed) if placed else _too_long(limit)
     standard = partial(_find_between, compiled, *border, limit * limit) if border else _chosen(tree, compiled, literals)
     careful = standard(MAX_MATCH_CHARS if border else limit, beyond)
-    return standard(min(limit, risk.reach(_UNMEASURED_UNITS)), _in_time(careful, wanted))
+    return standard(min(limit, risk.reach(_UNMEASURED_UNITS)), _in_time(careful, wanted)), wanted
 
 
 def _cheap_border(tree: Any, literals: Literals) -> tuple[str, re.Pattern[str]] | None:
