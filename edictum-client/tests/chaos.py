@@ -22,6 +22,7 @@ import itertools
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 import tempfile
@@ -465,6 +466,7 @@ def main() -> int:
     options.add_argument("--keep", type=Path, help="a folder that is not there, for logs and ledgers")
     asked = options.parse_args()
     print(f"seed {asked.seed}", flush=True)
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # and take down what was started
     with ExitStack() as stack:
         folder = asked.keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="edictum-chaos-")))
         folder.mkdir(exist_ok=True)
