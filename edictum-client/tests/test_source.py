@@ -120,7 +120,7 @@ class Forger:
         """
         key, raw = key or self.key, content.encode()
         facts = {"env": "production", "name": "rules", "revision_hash": hashlib.sha256(raw).hexdigest()}
-        envelope = json.dumps({**facts, "deployment_seq": seq, "v": 1, **said}).encode()
+        envelope = json.dumps({**facts, "deployment_seq": seq, "version": seq, "v": 1, **said}).encode()
         self.answer = {
             **facts,
             "version": seq,

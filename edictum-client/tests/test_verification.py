@@ -67,12 +67,13 @@ def signed(
     What a console answers; ``said`` is signed of the deployment instead of what is true.
     """
     revision = hashlib.sha256(content).hexdigest()
-    facts = {"v": 1, "env": env, "name": name, "revision_hash": revision, "deployment_seq": seq, **(said or {})}
+    facts = {"v": 1, "env": env, "name": name, "version": seq, "revision_hash": revision, "deployment_seq": seq}
+    facts |= said or {}
     envelope = json.dumps(facts, sort_keys=True, separators=(",", ":")).encode()
     return CurrentRuleset(
         name=name,
         env=env,
-        version=1,
+        version=seq,
         revision_hash=revision,
         yaml_bytes=text_of(content),
         deployment_seq=seq,

@@ -58,7 +58,10 @@ class WayToTool(CallState):
                 self._log = self._open_log()
                 self._batches = self._session.known.get(self._plan) or self._session.batches(self._plan)
                 budget = TimeBudget() if self._plan.unclear else None
-                refusal = None if self._pass_at_once(call, budget) else (yield from self._pass_one_by_one(call, budget))
+                passed = self._pass_at_once(call, budget)
+                if type(passed) is not bool:
+                    passed = yield passed
+                refusal = None if passed else (yield from self._pass_one_by_one(call, budget))
                 if refusal is None:
                     pending = self._log_allowed(call)
                     told = pending is not None or self._asked or self.decision.observe_results
@@ -79,29 +82,44 @@ class WayToTool(CallState):
         self._stage = "allowed"
         self._started = self._guard._monotonic()
 
-    def _pass_at_once(self, call: ToolCall, budget: TimeBudget | None) -> bool:
+    def _pass_at_once(self, call: ToolCall, budget: TimeBudget | None) -> bool | Awaitable[bool]:
         """
         The way of nearly every call: nothing stops it but limits, so attempt and execution are counted in one step.
 
         Returns:
-            Whether the call may run; otherwise nothing was counted, and all checks are to be made one by one.
+            Whether the call may run, or what must be awaited to know it; otherwise nothing was counted, and all checks
+            are to be made one by one.
         """
-        plan, store, workflow = self._plan, self._session.immediate, self._guard._workflow_runtime
-        if store is None or workflow is not None or not plan.plain or self._state.mode != "enforce":
+        plan, store = self._plan, self._session.immediate
+        if not plan.plain or self._guard._workflow_runtime is not None or self._state.mode != "enforce":
             return False
         if not plan.only_limits and not nothing_fires(plan, call, budget):
             return False
+        if store is None:
+            return self._pass_at_once_later()
         try:
             counts = store.reserve_now(self._batches.both)
         except NoRoom:
             return False
         except Exception as error:
             raise by_storage(error) from error
+        self._passed_at_once(counts)
+        return True
+
+    async def _pass_at_once_later(self) -> bool:
+        try:
+            result = await self._session.store.reserve(self._batches.both.changes)
+        except Exception as error:
+            raise by_storage(error) from error
+        if result.ok:
+            self._passed_at_once(result.values)
+        return result.ok
+
+    def _passed_at_once(self, counts: Sequence[float]) -> None:
         self._reserved = True
         self._log.attempts = counts[0]
         self._log.executions = counts[1]
-        self.decision = plan.passed
-        return True
+        self.decision = self._plan.passed
 
     def _pass_one_by_one(
         self, call: ToolCall, budget: TimeBudget | None
