@@ -21,7 +21,7 @@ from typing import Any
 
 import workloads
 from compare import Worker
-from console_streams import Operator, console
+from console_process import Operator, console
 
 CALLS = ("allowed", "blocked")
 COLUMNS = ("local", "connected", "added", "p99")
@@ -87,9 +87,8 @@ def main() -> int:
     text, rows = workloads.to_yaml(workloads.ruleset("W2")), []
     if hasattr(os, "sched_setaffinity") and len(cores := os.sched_getaffinity(0)) > 1:
         os.sched_setaffinity(0, cores - {max(cores)})  # for the console, which inherits it
-    for limit in ("REQUESTS", "SESSION_REQUESTS"):  # for the console, which inherits it
-        os.environ[f"EDICTUM_{limit}_PER_MINUTE"] = "1000000"
-    with console(10) as (address, _):
+    generous = {f"EDICTUM_{limit}_PER_MINUTE": "1000000" for limit in ("REQUESTS", "SESSION_REQUESTS")}
+    with console(generous) as (address, _):
         if hasattr(os, "sched_setaffinity"):
             os.sched_setaffinity(0, cores)
         place = {"url": address, "api_key": deploy(address, text), "bundle_name": "w2", "env": "production"}
