@@ -150,8 +150,8 @@ OTHERS = sorted(DISTRIBUTIONS.keys() - ADAPTERS)
 MEASURED = [name for name in ADAPTERS if (ROOT / "bench" / f"adapter_{name.removeprefix('edictum-')}.py").is_file()]
 
 # The usual run leaves out what takes long and seldom tells more: the Python in between, the oldest frameworks on the
-# newest Python and the newest on the oldest, generated requests, and minutes of chaos.  -s tests, -s adapters, -s api and
-# -s chaos run them.
+# newest Python and the newest on the oldest, generated requests, and minutes of chaos.  -s tests, -s adapters, -s api
+# and -s chaos run them.
 OLDEST, NEWEST = PYTHONS[0], PYTHONS[-1]
 TEST_RUNS = [f"tests-{python}({name})" for python in (OLDEST, NEWEST) for name in OTHERS]
 ADAPTER_RUNS = [
