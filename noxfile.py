@@ -220,8 +220,10 @@ def tests(session: nox.Session, distribution: str) -> None:
         words = ["--numprocesses=auto", *(["--embedded"] if session.python != OLDEST else [])]
     else:
         words = [f"--numprocesses={2 * (os.cpu_count() or 1)}"]  # many wait for processes and clocks
-        if session.python != OLDEST and distribution == CLIENT.name and not session.posargs:
-            words += ["-m", "not slow"]
+        if distribution == CLIENT.name:
+            words += ["--dist=loadfile"]  # each file starts a console
+            if session.python != OLDEST and not session.posargs:
+                words += ["-m", "not slow"]
     session.run("pytest", folder, *words, *session.posargs, env=OTEL_REQUIRED)
 
 

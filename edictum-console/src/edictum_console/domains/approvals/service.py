@@ -19,6 +19,7 @@ from edictum_console.domains.approvals.schemas import ApprovalRequest, TimeoutAc
 from edictum_console.domains.approvals.wire import POLICY_BLOCK, Dialect, write
 from edictum_console.domains.audit.service import AuditService
 from edictum_console.domains.environments.service import EnvironmentService
+from edictum_console.domains.notifications.notices import without_secrets
 from edictum_console.domains.notifications.queue import NoticeQueue
 from edictum_console.domains.settings.service import SettingsService
 from edictum_console.errors import (
@@ -112,7 +113,7 @@ class ApprovalService:
             if once is not None:
                 await replies.keep(once, str(values["id"]))
             facts = {"approval_id": str(values["id"]), "agent_id": agent_id, "tool_name": body.tool_name}
-            facts |= {"message": body.message, "expires_at": values["expires_at"].isoformat()}
+            facts |= {"message": without_secrets(body.message), "expires_at": values["expires_at"].isoformat()}
             await Outbox(self._scope).announce("approval_created", facts, env=actor.env)
             await NoticeQueue(self._scope).asked(values)
             return write(await self._require(values["id"], actor), self._dialect)

@@ -110,12 +110,19 @@ def notice_of(row: Mapping[str, Any], show: NotifyArgs) -> Notice:
         env=row["env"],
         agent_id=row["agent_id"],
         tool_name=row["tool_name"],
-        message=_POLICY.redact_text(row["message"], _LONGEST_MESSAGE),
+        message=without_secrets(row["message"]),
         rule_name=row["rule_name"],
         arguments=_arguments(json.loads(row["tool_args"]), show),
         args_digest=row["args_digest"][:8],
         expires_at=expires_at.isoformat(timespec="seconds"),
     )
+
+
+def without_secrets(message: str) -> str:
+    """
+    What people are asked, as it may be told anywhere: an agent may have put a secret into it.
+    """
+    return _POLICY.redact_text(message, _LONGEST_MESSAGE)
 
 
 def decided(notice: Notice, status: str, decided_by: str | None, via: str | None, reason: str | None) -> Notice:
