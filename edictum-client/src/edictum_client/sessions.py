@@ -11,6 +11,7 @@ from math import inf, isfinite, nan
 from typing import Any
 
 from edictum import ReserveResult
+from edictum.storage import Change, session_of
 
 from edictum_client.client import EdictumServerClient
 from edictum_client.errors import ServerProtocolError
@@ -20,7 +21,6 @@ from edictum_client.wire import Operations, read
 
 logger = logging.getLogger(__name__)
 
-Change = tuple[str, float, float | None]
 Operation = dict[str, Any]
 
 _LATER_SECONDS = 0.2
@@ -137,7 +137,7 @@ class ServerBackend:
         """
         Do operations of one session, after those of it that wait.
         """
-        session = _session_of(operations[0]["key"])
+        session = session_of(operations[0]["key"])
         before = self._waiting.pop(session, [])
         try:
             found = await self._send(session, [*before, *operations])
@@ -157,7 +157,7 @@ class ServerBackend:
         return found
 
     async def _later(self, operation: Operation) -> None:
-        session = _session_of(operation["key"])
+        session = session_of(operation["key"])
         waiting = self._waiting.get(session)
         if operation["op"] == "delete":
             # Nothing that was counted before matters any more.
@@ -234,14 +234,6 @@ def _adding(key: str, amount: float, most: float | None = None) -> Operation:
     operation: Operation = {"op": "increment", "key": key, "amount": amount}
     # Without an end is written as no limit at all: JSON has no infinity.
     return operation if most is None or most == inf else {**operation, "max": most}
-
-
-def _session_of(key: str) -> str:
-    """
-    The session that a key of the core belongs to; empty for a key of none.
-    """
-    end = key.find(":", 2) if key.startswith("s:") else -1
-    return key[2:end] if end >= 0 else ""
 
 
 def _number(value: object) -> float:
