@@ -324,12 +324,15 @@ class Chaos:
         Stop the agents in order and deliver what killed ones have left; returns how much that was.
         """
         await asyncio.gather(*(asyncio.to_thread(agent.stop) for agent in self.agents))
-        async with EdictumServerClient(self._both[0].address, self._key, agent_id="sweeper") as client:
-            sink = ServerAuditSink(client, spool_dir=self.spool)
-            left = sink.buffered
-            await sink.flush(_PATIENCE_SECONDS)
-            await sink.close()
-        assert list(self.spool.iterdir()) == [], "the spool is not empty"
+        left = 0
+        for agent in self.agents:
+            agent_id = agent.options["agent_id"]
+            async with EdictumServerClient(self._both[0].address, self._key, agent_id=agent_id) as client:
+                sink = ServerAuditSink(client, spool_dir=self.spool)
+                left += sink.buffered
+                await sink.flush(_PATIENCE_SECONDS)
+                await sink.close()
+        assert [path for path in self.spool.rglob("*") if path.is_file()] == [], "the spool is not empty"
         return left
 
     async def counters(self, sessions: list[str]) -> dict[str, int]:

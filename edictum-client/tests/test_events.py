@@ -525,6 +525,29 @@ def test_sink_key_revoked_the_next_one_on_the_spool_delivers(
 
 
 @pytest.mark.fault
+def test_sink_on_a_spool_that_agents_share_sends_its_own_events_only(
+    console: Console, agent_id: str, tmp_path: Path
+) -> None:
+    bound = {each: console.key(agent_pattern=each) for each in (agent_id, f"{agent_id}-other")}
+
+    async def scenario() -> None:
+        async with sink_at(console.address, bound[agent_id], agent_id, spool_dir=tmp_path, flush_interval=LONG) as sink:
+            await sink.emit(event(1))
+            await sink.close(0)
+        # Its key is for itself: an event of somebody else would be refused for good.
+        other = f"{agent_id}-other"
+        async with sink_at(console.address, bound[other], other, spool_dir=tmp_path) as sink:
+            assert sink.buffered == 0
+        async with sink_at(console.address, bound[agent_id], agent_id, spool_dir=tmp_path) as sink:
+            assert sink.buffered == 1
+            await sink.flush(PATIENCE)
+            assert sink.dropped == 0
+
+    asyncio.run(scenario())
+    assert numbers(console.events(agent_id=agent_id)) == [1]
+
+
+@pytest.mark.fault
 def test_sink_batches_that_are_too_large_are_halved_and_one_that_alone_is_too_large_is_counted(
     tmp_path: Path, agent_id: str
 ) -> None:

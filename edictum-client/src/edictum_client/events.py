@@ -59,7 +59,7 @@ class ServerAuditSink:
     Sends events in batches, in the background.
 
     Waiting events are in memory, or in files if ``spool_dir`` is given; then an event is on its way to the disk before
-    its call goes on, and what a killed process leaves is delivered by the next one that uses the folder.
+    its call goes on, and what a killed process leaves is delivered by the agent's next one that uses the folder.
 
     Args:
         client: The way to the console.
@@ -68,7 +68,7 @@ class ServerAuditSink:
         max_buffer_size: How many events wait in memory at most.
         loss_policy: What happens when no more can wait.  ``drop_oldest`` gives up the oldest ones and counts them;
             ``block_calls`` raises, which blocks the calls of a guard with ``audit_failure="block"``.
-        spool_dir: The folder in which events wait instead; processes may share one.
+        spool_dir: The folder in which events wait instead, each agent's in a folder of its own; processes may share it.
         max_spool_bytes: How much may wait there.
 
     Raises:
@@ -97,7 +97,9 @@ class ServerAuditSink:
         self._flush_interval = flush_interval
         self._loss_policy = loss_policy
         self._memory = _Memory(max_buffer_size)
-        self._spool = None if spool_dir is None else Spool(Path(spool_dir), max_spool_bytes)
+        # Events of others may be refused under this agent's key, or be stored in another environment.
+        folder = None if spool_dir is None else Path(spool_dir, client.env, client.agent_id)
+        self._spool = None if folder is None else Spool(folder, max_spool_bytes)
         self._waiting: _Memory | Spool = self._memory if self._spool is None else self._spool
         self._lock = threading.Lock()  # of what waits, and of the numbers
         self._seq = 0
