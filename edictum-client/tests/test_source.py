@@ -110,6 +110,7 @@ class Forger:
         self.reports: list[dict[str, Any]] = []
         self.fetched = 0
         self._streams: list[web.StreamResponse] = []
+        self._hung_up = asyncio.Event()
 
     def public_key(self) -> str:
         return self.key.public_key().public_bytes_raw().hex()
@@ -166,6 +167,13 @@ class Forger:
         finally:
             await runner.cleanup()
 
+    def hang_up(self) -> None:
+        """
+        End all streams.
+        """
+        self._hung_up.set()
+        self._streams.clear()
+
     async def listening(self) -> None:
         """
         Wait until the agent listens.
@@ -181,10 +189,12 @@ class Forger:
         await response.prepare(request)
         await response.write(b": open\n\n")
         self._streams.append(response)
+        self._hung_up = hung_up = asyncio.Event()
         try:
-            await asyncio.Event().wait()
+            await hung_up.wait()
         finally:
-            self._streams.remove(response)
+            if response in self._streams:
+                self._streams.remove(response)
         return response
 
     async def _status(self, request: web.Request) -> web.Response:
@@ -280,6 +290,64 @@ def broken(forger: Forger) -> None:
 )
 def test_what_cannot_be_believed_never_replaces_what_is_in_force(forge: Callable[[Forger], None], why: str) -> None:
     forged(forge, why)
+
+
+def failing_once(function: Callable[..., Any]) -> Callable[..., Any]:
+    """
+    A function that fails the first time in a way that nobody expects.
+    """
+    failures = iter([RuntimeError("nobody expects this")])
+
+    def instead(*args: Any, **options: Any) -> Any:
+        for failure in failures:
+            raise failure
+        return function(*args, **options)
+
+    return instead
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("where", ["fetching", "listening", "reporting"])
+def test_failure_that_nobody_expected_does_not_make_an_agent_deaf(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> None:
+        forger = Forger()
+        forger.sign(GOOD, 5)
+        async with forger.running() as options, connected(**options, storage_backend=MemoryBackend()) as guard:
+            await forger.listening()
+            connection: Any = guard._connection
+            version = guard.policy_version
+            if where == "fetching":
+                monkeypatch.setattr(connection.source.trust, "check", failing_once(connection.source.trust.check))
+            elif where == "listening":
+                monkeypatch.setattr(connection.client, "session", failing_once(connection.client.session))
+                forger.hang_up()
+                await forger.listening()
+            else:
+                await until(lambda: forger.reports)
+                monkeypatch.setattr(connection._reporter, "_facts", failing_once(connection._facts))
+            forger.sign(LAX, 6)
+            await forger.push()
+            await until(lambda: guard.policy_version != version)
+            await until(lambda: forger.reports[-1].get("policy_version") == guard.policy_version)
+
+    asyncio.run(main())
+
+
+@pytest.mark.fault
+def test_ruleset_that_fails_to_load_in_a_way_that_nobody_expected_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> None:
+        forger = Forger()
+        forger.sign(GOOD, 5)
+        async with forger.running() as options, connected(**options, storage_backend=MemoryBackend()) as guard:
+            await forger.listening()
+            version = guard.policy_version
+            monkeypatch.setattr(guard, "reload", failing_once(guard.reload))
+            forger.sign(LAX, 6)
+            await forger.push()
+            await forger.rejected("nobody expects this")
+            assert guard.policy_version == version
+
+    asyncio.run(main())
 
 
 @pytest.mark.parametrize("answer", [{}, {"name": "rules"}, {"name": 1, "env": "production"}])

@@ -255,39 +255,38 @@ class Connection:
             return
         try:
             await guard.reload(update.content)
-        except EdictumConfigError as error:
-            await self._reject(update.name, update.ruleset.revision_hash, str(error))
+        except Exception as error:
+            if not isinstance(error, EdictumConfigError):
+                logger.exception("a new ruleset could not be loaded")
+            await self._reject(update.name, update.ruleset.revision_hash, str(error) or type(error).__name__)
             return
         before = self.source.applied
         self.source.accept(update.ruleset)
         self._keep(update.ruleset)
         logger.info("ruleset %r, version %d, is in force", update.name, update.ruleset.version)
-        await self._note("ruleset_reloaded", update, None if before is None else before.revision_hash)
         self._reporter.say("applied")
+        more = {"version": update.ruleset.version, "before": None if before is None else before.revision_hash}
+        await self._note("ruleset_reloaded", update.name, None, more)
 
     async def _reject(self, name: str, revision: str | None, why: str) -> None:
         logger.error("a new ruleset %r was rejected, and the one in force stays: %s", name, why)
         self._reporter.say("rejected", why)
+        await self._note("ruleset_rejected", name, why, {"rejected_revision": revision})
+
+    async def _note(self, action: str, name: str, reason: str | None, more: dict[str, Any]) -> None:
+        """
+        Write to the decision log what became of a ruleset; the revision is that of the one in force.
+        """
         if self._sink is not None:
             applied = self.source.applied
-            await self._sink.note(
-                {
-                    "action": "ruleset_rejected",
-                    "decision_name": name,
-                    "reason": why,
-                    "policy_version": None if applied is None else applied.revision_hash,
-                    "metadata": {"rejected_revision": revision},
-                }
-            )
-
-    async def _note(self, action: str, update: Update, before: str | None) -> None:
-        if self._sink is not None and update.ruleset is not None:
+            revision = None if applied is None else applied.revision_hash
             await self._sink.note(
                 {
                     "action": action,
-                    "decision_name": update.name,
-                    "policy_version": update.ruleset.revision_hash,
-                    "metadata": {"version": update.ruleset.version, "before": before},
+                    "decision_name": name,
+                    "reason": reason,
+                    "policy_version": revision,
+                    "metadata": more,
                 }
             )
 

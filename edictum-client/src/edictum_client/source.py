@@ -164,6 +164,10 @@ class ServerContractSource:
                 logger.warning("the ruleset in force stays for now: %s", error)
                 await asyncio.sleep(backoff.pause())
                 self._look.set()
+            except Exception:
+                logger.exception("fetching the ruleset failed, and is tried again; the one in force stays for now")
+                await asyncio.sleep(backoff.pause())
+                self._look.set()
             else:
                 backoff.reset()
                 if not self._in_force(ruleset):

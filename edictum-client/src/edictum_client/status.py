@@ -85,6 +85,9 @@ class Reporter:
             except EdictumServerError as error:
                 logger.info("the console was not told what this agent runs: %s", error)
                 pause = backoff.pause()
+            except Exception:
+                logger.exception("the console was not told what this agent runs; it is tried again")
+                pause = backoff.pause()
             else:
                 backoff.reset()
                 pause = jittered(min(max(heard.next_in, _SHORTEST_PAUSE), 10 * LONGEST_PAUSE))

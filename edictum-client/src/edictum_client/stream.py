@@ -79,6 +79,9 @@ async def notices(client: EdictumServerClient, query: Callable[[], Mapping[str, 
         except EdictumServerError as error:
             pause = getattr(error, "retry_after", None) or 0.0
             logger.info("the connection with the console ended: %s", error)
+        except Exception:
+            # Whatever it is, an agent that stopped listening would learn of no changes any more.
+            logger.exception("listening to the console failed; it is tried again")
         if time.monotonic() - opened > STABLE_SECONDS:
             backoff.reset()
         await asyncio.sleep(pause if 0 < pause < 1 else backoff.pause(pause))
