@@ -298,6 +298,42 @@ def test_tool_that_is_interrupted_gets_no_after_hooks() -> None:
     assert after == ["done"]
 
 
+@pytest.mark.parametrize("sync", [False, True])
+def test_interruption_between_count_and_tool_gives_the_place_back(sync: bool) -> None:
+    guard = Edictum()
+    log: Any = guard._decision_log
+    log.collect = lambda event: _interrupt()  # the first thing that happens once the execution is counted
+    ran: list[str] = []
+
+    with pytest.raises(KeyboardInterrupt):
+        _run(guard, lambda: ran.append("x"), sync)
+
+    session = Session("s", guard.backend)
+    assert (ran, asyncio.run(session.execution_count())) == ([], 0)
+
+
+@pytest.mark.parametrize("sync", [False, True])
+def test_interruption_while_a_result_is_judged_leaves_the_call_counted_and_logged(sync: bool) -> None:
+    guard = guard_of(
+        post(when={"output.text": {"interrupts": "x"}}),
+        custom_operators={"interrupts": lambda value, operand: _interrupt()},
+    )
+
+    with pytest.raises(KeyboardInterrupt):
+        _run(guard, lambda: "done", sync)
+
+    session = Session("s", guard.backend)
+    assert asyncio.run(session.execution_count()) == 1
+    assert [str(event.action) for event in guard.local_sink.events] == ["call_allowed", "call_executed"]
+
+
+def _run(guard: Edictum, tool: Callable[[], object], sync: bool) -> None:
+    if sync:
+        guard.run_sync("read", {}, tool, session_id="s")
+    else:
+        asyncio.run(guard.run("read", {}, tool, session_id="s"))
+
+
 def _interrupt() -> None:
     raise KeyboardInterrupt
 

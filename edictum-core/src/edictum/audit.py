@@ -19,6 +19,7 @@ from json import encoder
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
+from edictum.clock import as_datetime
 from edictum.snapshot import FrozenDict, FrozenList
 
 if TYPE_CHECKING:
@@ -182,8 +183,7 @@ class AuditEvent:
         Build the event from what a guard noted about it.
         """
         moment, call, action, records, attempts, executions, duration_ms, more = parts
-        timestamp = datetime.fromtimestamp(moment, UTC) if isinstance(moment, float) else moment
-        event = cls(SCHEMA_VERSION, timestamp, *call[:11], action)  # type: ignore[call-arg]
+        event = cls(SCHEMA_VERSION, as_datetime(moment), *call[:11], action)  # type: ignore[call-arg]
         # What follows ``principal`` among the shared facts.
         event.mode, event.policy_version, event.metadata = call[11:]
         event.contracts_evaluated = records

@@ -30,6 +30,22 @@ class Clock(Protocol):
         """
 
 
+def quick_now(clock: Clock) -> Callable[[], datetime | float]:
+    """
+    The clock's ``now``; that of the machine's clock in seconds since 1970.
+
+    A datetime takes as long to make as a rule to judge, and is seldom looked at.
+    """
+    return time.time if type(clock) is SystemClock else clock.now
+
+
+def as_datetime(moment: datetime | float) -> datetime:
+    """
+    What :func:`quick_now` gave, with its time zone.
+    """
+    return datetime.fromtimestamp(moment, UTC) if isinstance(moment, float) else moment
+
+
 def careful_monotonic(clock: Clock) -> Callable[[], float | None]:
     """
     The clock's ``monotonic``, with None instead of an exception: a broken clock costs durations, not calls.

@@ -6,13 +6,12 @@ from __future__ import annotations
 
 import json
 import logging
-import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from edictum.audit import AuditAction, AuditEvent, AuditSink, EventParts
-from edictum.clock import Clock, SystemClock
+from edictum.clock import Clock, SystemClock, quick_now
 from edictum.engine.outcome import PostDecision, PreDecision
 from edictum.redaction import RedactionPolicy
 from edictum.session import validate_session_id
@@ -59,8 +58,7 @@ class DecisionLog:
         self.collect = sink.collect if type(sink) is CollectingAuditSink else None
         self._redaction = redaction
         self._clock = clock
-        # Seconds, because a datetime takes as long to make as a rule to judge.
-        self.moment: Callable[[], datetime | float] = time.time if type(clock) is SystemClock else self.now
+        self.moment = quick_now(clock) if type(clock) is SystemClock else self.now
         # The same few messages come again and again; what holds a secret is not kept.
         self._clean_texts: set[str] = set()
         self._last_principal: tuple[Principal, dict[str, Any]] | None = None

@@ -132,9 +132,8 @@ class GovernedCall(WayToTool, WayBack):
         """
         # Without coroutines for begin and finish: nearly always there is nothing to await in them.
         steps = self._way_to_tool()
-        step = next(steps, None)
-        if step is not None:
-            await _walk(steps, step)
+        if steps is not None:
+            await _walk(steps)
         try:
             if in_thread:
                 import asyncio
@@ -150,9 +149,8 @@ class GovernedCall(WayToTool, WayBack):
             await self.fail(error)
             raise
         steps = self._way_back(result, None)
-        step = next(steps, None)
-        if step is not None:
-            await _walk(steps, step)
+        if steps is not None:
+            await _walk(steps)
         if not self._success:
             raise EdictumToolError(self._shown)
         return self._shown
@@ -169,9 +167,8 @@ class GovernedCall(WayToTool, WayBack):
             RuntimeError: The call has begun before.
         """
         steps = self._way_to_tool()
-        step = next(steps, None)
-        if step is not None:
-            await _walk(steps, step)
+        if steps is not None:
+            await _walk(steps)
         return self.decision
 
     async def finish(self, result: Any, *, failed: bool = False) -> RunResult:
@@ -189,9 +186,8 @@ class GovernedCall(WayToTool, WayBack):
             RuntimeError: The call was not allowed, or has ended before.
         """
         steps = self._way_back(result, None, failed)
-        step = next(steps, None)
-        if step is not None:
-            await _walk(steps, step)
+        if steps is not None:
+            await _walk(steps)
         return self.outcome
 
     async def fail(self, error: BaseException) -> EdictumToolError:
@@ -205,9 +201,8 @@ class GovernedCall(WayToTool, WayBack):
             RuntimeError: The call was not allowed, or has ended before.
         """
         steps = self._way_back(None, error)
-        step = next(steps, None)
-        if step is not None:
-            await _walk(steps, step)
+        if steps is not None:
+            await _walk(steps)
         return EdictumToolError(self._shown)
 
     async def reuse(self, result: Any) -> RunResult:
@@ -222,33 +217,25 @@ class GovernedCall(WayToTool, WayBack):
         Raises:
             RuntimeError: The call was not allowed, or has ended before.
         """
-        steps = self._way_past_tool(result)
-        step = next(steps, None)
-        if step is not None:
-            await _walk(steps, step)
+        await _walk(self._way_past_tool(result))
         return self.outcome
 
     async def abandon(self) -> None:
         """
         Say that an allowed tool was never started; its place under the limits is given back.
         """
-        steps = self._way_out()
-        step = next(steps, None)
-        if step is not None:
-            await _walk(steps, step)
+        await _walk(self._way_out())
 
 
-async def _walk(steps: Steps, step: Awaitable[Any]) -> None:
-    while True:
+async def _walk(steps: Steps) -> None:
+    step = next(steps, None)
+    while step is not None:
         try:
             value = await step
         except BaseException as error:
-            following = resumed(steps.throw, error)
+            step = resumed(steps.throw, error)
         else:
-            following = resumed(steps.send, value)
-        if following is None:
-            return
-        step = following
+            step = resumed(steps.send, value)
 
 
 def resumed(resume: Callable[[Any], Awaitable[Any]], value: Any) -> Awaitable[Any] | None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from edictum.approval import ApprovalBackend
 from edictum.audit import AuditSink
-from edictum.clock import Clock, SystemClock, careful_monotonic
+from edictum.clock import Clock, SystemClock, careful_monotonic, quick_now
 from edictum.decision_log import DecisionLog
 from edictum.engine.plan import Planner
 from edictum.errors import EdictumConfigError
@@ -134,6 +134,7 @@ class GuardParts:
         self.audit_sink: AuditSink = with_local(self.local_sink, audit_sink)
         self._names = make_names(custom_operators, custom_selectors, env)
         self._clock: Clock = clock if clock is not None else SystemClock()
+        self._now = quick_now(self._clock)
         self._monotonic = careful_monotonic(self._clock)
         self._decision_log = DecisionLog(self.audit_sink, self.redaction, self._clock)
         self._session_id = new_call_id()

@@ -153,8 +153,9 @@ class CheckPipeline:
         Decide about a tool's result, then tell the after-hooks.
         """
         plan = self.plan(tool_call.tool_name)
-        steps = review(plan, tool_call, tool_response, tool_success, self._mask_secrets)
-        decision = cast(PostDecision, await drive(steps, next(steps), tool_call, None, tool_response))
+        decision = review(plan, tool_call, tool_response, tool_success, self._mask_secrets)
+        if not isinstance(decision, PostDecision):
+            decision = cast(PostDecision, await drive(decision, next(decision), tool_call, None, tool_response))
         await after_hooks(plan, tool_call, tool_response)
         return decision
 

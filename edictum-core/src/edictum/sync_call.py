@@ -44,42 +44,43 @@ class SyncCall(GovernedCall):
         """
         See :meth:`GovernedCall.begin`.
         """
-        _walk_sync(self._way_to_tool())
+        _walk_sync(self._way_to_tool)
         return self.decision
 
     def finish_sync(self, result: Any, *, failed: bool = False) -> RunResult:
         """
         See :meth:`GovernedCall.finish`.
         """
-        _walk_sync(self._way_back(result, None, failed))
+        _walk_sync(self._way_back, result, None, failed)
         return self.outcome
 
     def fail_sync(self, error: BaseException) -> EdictumToolError:
         """
         See :meth:`GovernedCall.fail`.
         """
-        _walk_sync(self._way_back(None, error))
+        _walk_sync(self._way_back, None, error)
         return EdictumToolError(self._shown)
 
     def reuse_sync(self, result: Any) -> RunResult:
         """
         See :meth:`GovernedCall.reuse`.
         """
-        _walk_sync(self._way_past_tool(result))
+        _walk_sync(self._way_past_tool, result)
         return self.outcome
 
     def abandon_sync(self) -> None:
         """
         See :meth:`GovernedCall.abandon`.
         """
-        _walk_sync(self._way_out())
+        _walk_sync(self._way_out)
 
 
-def _walk_sync(steps: Steps) -> None:
+def _walk_sync(way: Callable[..., Steps | None], *facts: Any) -> None:
     if on_background_loop():
         raise RuntimeError(WAITS_FOR_ITSELF)
-    step = next(steps, None)
-    while step is not None:
+    steps = way(*facts)
+    step = None if steps is None else next(steps, None)
+    while steps is not None and step is not None:
         try:
             value = run_in_background(settled(step))
         except BaseException as error:

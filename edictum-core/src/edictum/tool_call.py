@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from shlex import join as shell_join
 from typing import Any, NamedTuple, Protocol
 
+from edictum.clock import as_datetime
 from edictum.snapshot import EMPTY, FrozenDict, Notes, freeze_args, thaw
 from edictum.tools import BashClassifier, SideEffect, ToolRegistry
 
@@ -134,6 +135,24 @@ class ToolCall:
         return data
 
 
+class _Timestamp:
+    """
+    Makes the datetime of :attr:`ToolCall.timestamp` when somebody asks for it; see :func:`edictum.clock.quick_now`.
+    """
+
+    def __init__(self, slot: Any) -> None:
+        self._slot = slot
+
+    def __get__(self, call: ToolCall | None, owner: type[ToolCall]) -> Any:
+        return self if call is None else as_datetime(self._slot.__get__(call, owner))
+
+    def __set__(self, call: ToolCall, moment: datetime | float) -> None:
+        self._slot.__set__(call, moment)
+
+
+ToolCall.timestamp = _Timestamp(ToolCall.timestamp)  # type: ignore[assignment, misc]
+
+
 class _Draft:
     """
     A :class:`ToolCall` while it is written.
@@ -152,7 +171,7 @@ class _Draft:
     side_effect: SideEffect
     idempotent: bool
     environment: str
-    timestamp: datetime
+    timestamp: datetime | float
     caller: str
     tool_use_id: str | None
     principal: Principal | None
@@ -223,7 +242,7 @@ def build_tool_call(
     args: Mapping[str, Any],
     run_id: str,
     environment: str,
-    timestamp: datetime,
+    timestamp: datetime | float,
     principal: Principal | None,
     fields: Mapping[str, Any],
 ) -> ToolCall:
@@ -237,7 +256,7 @@ def build_tool_call(
         args: The caller's arguments.
         run_id: Session id.
         environment: Name of the environment.
-        timestamp: When the call is made.
+        timestamp: When the call is made; seconds are since 1970.
         principal: On whose behalf.
         fields: Other fields of :class:`ToolCall`; None counts as not given.
 

@@ -75,7 +75,7 @@ class TracedCall(SyncCall):
         span = self._span
         span.start()
         try:
-            yield from super()._way_to_tool()
+            yield from super()._way_to_tool() or ()
         except EdictumDenied:
             span.denied()
             raise
@@ -88,7 +88,7 @@ class TracedCall(SyncCall):
         if self._stage != "allowed":
             raise self._misused("allowed")
         try:
-            yield from super()._way_back(value, error, failed)
+            yield from super()._way_back(value, error, failed) or ()
         except BaseException as interruption:
             self._span.end(error or interruption)
             raise

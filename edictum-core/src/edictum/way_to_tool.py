@@ -48,25 +48,60 @@ class WayToTool(CallState):
 
     __slots__ = ()
 
-    def _way_to_tool(self) -> Steps:
+    def _way_to_tool(self) -> Steps | None:
+        """
+        Go to the tool, nearly always without anything to wait for.
+
+        Returns:
+            What is left of the way, to be walked; None where the tool may run.
+
+        Raises:
+            RuntimeError: The call has begun before.
+        """
         if self._stage != "new":
             raise self._misused("new")
         self._stage = "blocked"
+        guard = self._guard
+        try:
+            call = self._build()
+            self._log = self._open_log()
+            self._batches = self._session.known.get(self._plan) or self._session.batches(self._plan)
+            budget = TimeBudget() if self._plan.unclear else None
+            passed = self._pass_at_once(call, budget)
+            if passed is not True or guard._on_allow is not None or guard._decision_log.collect is None:
+                return self._long_way(passed, budget)
+            if not unchanged(self._args, call.args, strict=False):
+                raise by_changed_args(self.decision)
+            self._log.allowed(self.decision)
+        except BaseException as error:
+            return self._long_way(failure=error)
+        self._stage = "allowed"
+        self._started = guard._monotonic()
+        return None
+
+    def _long_way(
+        self,
+        passed: bool | Awaitable[bool] = False,
+        budget: TimeBudget | None = None,
+        failure: BaseException | None = None,
+    ) -> Steps:
+        """
+        The rest of the way where somebody is asked or told, or the call is blocked.
+
+        Args:
+            passed: What :meth:`_pass_at_once` returned.
+            budget: The time that conditions may still take.
+            failure: What went wrong up to here.
+        """
         try:
             try:
-                call = self._build()
-                self._log = self._open_log()
-                self._batches = self._session.known.get(self._plan) or self._session.batches(self._plan)
-                budget = TimeBudget() if self._plan.unclear else None
-                passed = self._pass_at_once(call, budget)
+                if failure is not None:
+                    raise failure
                 if type(passed) is not bool:
                     passed = yield passed
-                refusal = None if passed else (yield from self._pass_one_by_one(call, budget))
+                refusal = None if passed else (yield from self._pass_one_by_one(self.call, budget))
                 if refusal is None:
-                    pending = self._log_allowed(call)
-                    told = pending is not None or self._asked or self.decision.observe_results
-                    if told or self._guard._on_allow is not None:
-                        refusal = yield from self._tell_allowed(call, pending)
+                    refusal = yield from self._tell_allowed(self.call)
             except Refusal as raised:
                 refusal = raised
             except Exception as error:
@@ -103,7 +138,9 @@ class WayToTool(CallState):
             return False
         except Exception as error:
             raise by_storage(error) from error
-        self._passed_at_once(counts)
+        self._reserved = True
+        self.decision, log = plan.passed, self._log
+        log.attempts, log.executions = counts[0], counts[1]
         return True
 
     async def _pass_at_once_later(self) -> bool:
@@ -112,14 +149,10 @@ class WayToTool(CallState):
         except Exception as error:
             raise by_storage(error) from error
         if result.ok:
-            self._passed_at_once(result.values)
+            self._reserved = True
+            self.decision = self._plan.passed
+            self._log.attempts, self._log.executions = result.values[:2]
         return result.ok
-
-    def _passed_at_once(self, counts: Sequence[float]) -> None:
-        self._reserved = True
-        self._log.attempts = counts[0]
-        self._log.executions = counts[1]
-        self.decision = self._plan.passed
 
     def _pass_one_by_one(
         self, call: ToolCall, budget: TimeBudget | None
@@ -188,13 +221,12 @@ class WayToTool(CallState):
             return None  # the answer of the person who was asked is in the log
         return self._log.allowed(self.decision)
 
-    def _tell_allowed(
-        self, call: ToolCall, pending: Awaitable[bool] | None
-    ) -> Generator[Awaitable[Any], Any, Refusal | None]:
+    def _tell_allowed(self, call: ToolCall) -> Generator[Awaitable[Any], Any, Refusal | None]:
         """
-        Let others know that the call may run; they had their chance to write to the arguments then.
+        Write that the call may run, and let others know.
         """
         guard, decision = self._guard, self.decision
+        pending = self._log_allowed(call)
         if pending is not None:
             taken = yield pending
             if not taken and guard._audit_failure == "block" and self._state.mode == "enforce":
@@ -203,6 +235,7 @@ class WayToTool(CallState):
             yield from self._log_candidates("allow")
         if guard._on_allow is not None:
             guard._tell_allowed(call)
+        # All of them had their chance to write to the arguments.
         return None if unchanged(self._args, call.args, strict=False) else by_changed_args(decision)
 
     def _build(self) -> ToolCall:
@@ -222,7 +255,7 @@ class WayToTool(CallState):
                 self._args,
                 self._session.session_id,
                 guard.environment,
-                guard._clock.now(),
+                guard._now(),
                 principal,
                 self._fields,
             )

@@ -7,7 +7,7 @@ output, so for write and irreversible tools every action falls back to a warning
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator
 from typing import Any, TypeAlias
 
 from edictum.engine.decide import from_answer, judge
@@ -25,7 +25,7 @@ ReviewSteps: TypeAlias = Generator[Question | PostDecision, Answer, None]
 
 def review(
     plan: ToolPlan, call: ToolCall, value: Any, success: bool, mask_secrets: Callable[[str], str]
-) -> ReviewSteps:
+) -> PostDecision | ReviewSteps:
     """
     Judge a result.
 
@@ -36,30 +36,47 @@ def review(
         success: Whether the tool succeeded.
         mask_secrets: Masks what looks like a secret; used by redact rules that name no pattern.
 
-    Yields:
-        A :class:`Question` for each Python rule, to be answered with ``send``; last the
-        :class:`PostDecision`.
+    Returns:
+        The decision where no rule is broken and none has to be asked.  Else steps, which yield a :class:`Question` for
+        each Python rule, to be answered with ``send``; last the :class:`PostDecision`.
     """
     result = ToolResult(value)
     budget = TimeBudget()
-    findings: _Findings | None = None
-    for position, rule in enumerate(plan.post):
-        if rule.condition is not None:
+    fired: Fired | None = None
+    position = 0
+    for rule in plan.post:
+        if rule.condition is None:
+            break
+        fired = judge(rule, call, result, budget)
+        if fired is not None:
+            break
+        position += 1
+    else:
+        if success and not plan.post_candidates:
+            return plan.reviewed
+    passed = [rule.passed for rule in plan.post[:position]]
+    return _review(plan, call, result, success, _Findings(call, value, mask_secrets, budget, passed), fired)
+
+
+def _review(
+    plan: ToolPlan, call: ToolCall, result: ToolResult, success: bool, findings: _Findings, fired: Fired | None
+) -> ReviewSteps:
+    """
+    Go on with the first rule of which there is no record, and which has ``fired`` if that is given.
+    """
+    budget = findings.budget
+    for rule in plan.post[len(findings.records) :]:
+        if fired is not None:
+            pass
+        elif rule.condition is not None:
             fired = judge(rule, call, result, budget)
         else:
             fired = from_answer(rule, call, result, (yield Question(rule)))
         if fired is None:
-            if findings is not None:
-                findings.records.append(rule.passed)
-            continue
-        if findings is None:
-            passed = [earlier.passed for earlier in plan.post[:position]]
-            findings = _Findings(call, value, mask_secrets, budget, passed)
-        findings.add(fired)
-    if findings is None and success and not plan.post_candidates:
-        yield plan.reviewed
-        return
-    findings = findings or _Findings(call, value, mask_secrets, budget, plan.reviewed.contracts_evaluated)
+            findings.records.append(rule.passed)
+        else:
+            findings.add(fired)
+            fired = None
     for rule in plan.post_candidates:
         if rule.condition is not None:
             fired = judge(rule, call, result, budget)
@@ -80,19 +97,19 @@ class _Findings:
         value: Any,
         mask_secrets: Callable[[str], str],
         budget: TimeBudget,
-        passed: Iterable[Any],
+        records: list[Any],
     ) -> None:
         self._call = call
         self._value = value
         self._mask_secrets = mask_secrets
-        self._budget = budget
+        self.budget = budget
         self._replaced: Any = None
         self._suppressed = False
         self._policy_error = False
         self._observed: list[Fired] = []
         self._warnings: list[str] = []
         self._broken = False
-        self.records: list[Any] = list(passed)
+        self.records = records
 
     def add(self, fired: Fired) -> None:
         """
@@ -135,9 +152,9 @@ class _Findings:
         if fired.error is not None:
             return False  # a rule that could not be judged cannot say what to mask
         current = self._value if self._replaced is None else self._replaced
-        self._budget.rule = None  # to mask takes longer than to judge, and has all that is left for the call
+        self.budget.rule = None  # to mask takes longer than to judge, and has all that is left for the call
         try:
-            self._replaced = mask_result(current, fired.rule.redactions, self._mask_secrets, self._budget)
+            self._replaced = mask_result(current, fired.rule.redactions, self._mask_secrets, self.budget)
         except Unmaskable:
             return False
         return True
