@@ -106,6 +106,18 @@ def test_operations_are_done_together_or_not_at_all(with_console: WithConsole) -
     with_console(check)
 
 
+@pytest.mark.parametrize("text", ["x", "", "nan", "1e999"])
+def test_refused_list_shows_what_is_no_number_as_it_is(with_console: WithConsole, text: str) -> None:
+    async def check(console: Console) -> None:
+        agent = await console.agent()
+        await agent.must("PUT", "/v1/sessions/k", {"value": text})
+        ops: list[dict[str, Any]] = [{"op": "increment", "key": "n", "max": 0}, {"op": "increment", "key": "k"}]
+        found = await agent.must("POST", "/v1/sessions/ops", {"ops": ops})
+        assert {"value": text, "allowed": False} == found["results"][1]
+
+    with_console(check)
+
+
 def test_limit_holds_when_many_count_at_once(with_console: WithConsole) -> None:
     async def check(console: Console) -> None:
         agent = await console.agent()
