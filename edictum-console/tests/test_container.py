@@ -5,6 +5,9 @@ The container files say what is true of the console; nothing here needs a contai
 from __future__ import annotations
 
 import re
+import socket
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import requires
 from pathlib import Path
 from typing import Any
@@ -15,7 +18,7 @@ from edictum_console.settings import KNOWN, Settings, load_settings
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from ruamel.yaml import YAML
-from servers import free_port
+from servers import Redis, find_program, free_port
 from test_serve import serving
 
 FOLDER = Path(__file__).parents[1]
@@ -107,6 +110,28 @@ def test_compose_keeps_the_databases_in_a_network_of_their_own() -> None:
         assert file["services"][name]["networks"] == ["data"]
         assert "ports" not in file["services"][name]
         assert file["services"]["console"]["depends_on"][name] == {"condition": "service_healthy"}
+
+
+def test_compose_finds_redis_healthy_only_when_it_serves(redis_server: Redis) -> None:
+    kind, program, *words = services("compose.yaml")["redis"]["healthcheck"]["test"]
+    assert kind == "CMD"
+
+    def healthy(port: int) -> bool:
+        command = [find_program(program, "redis-tools"), "-p", str(port), *words]
+        return subprocess.run(command, capture_output=True, timeout=30, check=False).returncode == 0
+
+    def load(listening: socket.socket) -> None:
+        connection, _ = listening.accept()
+        with connection:
+            connection.recv(1000)
+            connection.sendall(b"-LOADING Redis is loading the dataset in memory\r\n")
+
+    assert healthy(redis_server.port)
+    with socket.create_server(("127.0.0.1", 0)) as loading, ThreadPoolExecutor() as threads:
+        answered = threads.submit(load, loading)
+        assert not healthy(loading.getsockname()[1])
+        answered.result()
+    assert not healthy(free_port())
 
 
 @pytest.mark.parametrize("name", COMPOSE_FILES)
