@@ -64,6 +64,12 @@ def test_compose_sets_only_variables_that_are_known(name: str) -> None:
     assert services(name)["console"]["environment"].keys() <= set(KNOWN)
 
 
+@pytest.mark.parametrize("name", COMPOSE_FILES)
+def test_compose_passes_on_where_messages_may_go(name: str) -> None:
+    found = services(name)["console"]["environment"]
+    assert {"EDICTUM_OUTBOUND_NETWORKS", "EDICTUM_OUTBOUND_PLAINTEXT"} <= found.keys()
+
+
 def test_compose_with_its_secrets_makes_settings_for_production(tmp_path: Path) -> None:
     given = {**dict.fromkeys(SECRETS, "ab" * 32), "EDICTUM_BASE_URL": "https://console.example.com"}
     settings = load_settings(environment("compose.yaml", given) | {"EDICTUM_DATA_DIR": str(tmp_path / "unused")})
