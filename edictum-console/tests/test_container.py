@@ -155,6 +155,11 @@ def test_image_listens_keeps_its_data_and_checks_itself_where_the_console_does()
     assert instruction("HEALTHCHECK")[0].endswith('CMD ["edictum-console", "health"]')
 
 
+def test_image_compiles_what_it_cannot_write_later() -> None:
+    assert "PYTHONDONTWRITEBYTECODE=1" in instruction("ENV")[-1]
+    assert any(words.startswith("python -m compileall") for words in instruction("RUN"))
+
+
 @pytest.mark.security
 def test_image_runs_as_nobody_in_particular_and_takes_no_secret() -> None:
     assert instruction("USER") == ["10001:10001"]
