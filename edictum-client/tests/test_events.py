@@ -303,6 +303,26 @@ def test_sink_disk_full_refuses_events_and_sends_those_it_has(
     assert numbers(console.events(agent_id=agent_id)) == [0, 2]
 
 
+@pytest.mark.fault
+def test_sink_spool_file_that_cannot_be_removed_does_not_end_sending(
+    agent_id: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edictum_client.spool.SEGMENT_BYTES", 1)  # each event has its file
+
+    async def scenario(server: Server) -> None:
+        async with sink_at(server.address, "key", agent_id, spool_dir=tmp_path, flush_interval=LONG) as sink:
+            await sink.emit(event(0))
+            (first,) = tmp_path.rglob("*.events")
+            first.with_suffix(".sent").mkdir()
+            for number in range(1, 4):
+                await sink.emit(event(number))
+                await sink.flush(PATIENCE)
+            assert sink.buffered == 0
+
+    with answering(taken) as server:
+        asyncio.run(scenario(server))
+
+
 # --- flush and close ------------------------------------------------------------------------------
 
 

@@ -275,6 +275,8 @@ class ServerAuditSink:
             try:
                 batch, told = self._batch(largest)
                 outcome = await self._send(batch, told - self._dropped_told)
+                why = "; ".join(sorted({f"{each.code}: {each.detail}" for each in outcome.rejected}))
+                self._done(len(batch), lost=len(outcome.rejected), why=why)
             except ServerRefusedError as error:
                 if _is_about_events(error):
                     # Too much at once, or one that spoils the others: a single one that is refused is given up.
@@ -292,8 +294,6 @@ class ServerAuditSink:
                 backoff.reset()
                 largest = min(largest * 2, _LARGEST_BATCH)
                 self._dropped_told, self._trouble = told, None
-                why = "; ".join(sorted({f"{each.code}: {each.detail}" for each in outcome.rejected}))
-                self._done(len(batch), lost=len(outcome.rejected), why=why)
             async with self._progress:
                 self._progress.notify_all()
 
