@@ -323,6 +323,33 @@ def test_sink_spool_file_that_cannot_be_removed_does_not_end_sending(
         asyncio.run(scenario(server))
 
 
+def test_sink_buffered_is_read_while_other_threads_emit(
+    agent_id: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edictum_client.spool.SEGMENT_BYTES", 1)
+
+    async def scenario(server: Server) -> None:
+        async with sink_at(server.address, "key", agent_id, spool_dir=tmp_path, flush_interval=LONG) as sink:
+            done = threading.Event()
+
+            def look() -> int:
+                looks = 0
+                while not done.is_set():
+                    assert sink.buffered >= 0
+                    looks += 1
+                return looks
+
+            looking = asyncio.ensure_future(asyncio.to_thread(look))
+            for number in range(300):
+                await sink.emit(event(number))
+            done.set()
+            assert await looking > 0
+            await sink.flush(PATIENCE)
+
+    with answering(taken) as server:
+        asyncio.run(scenario(server))
+
+
 # --- flush and close ------------------------------------------------------------------------------
 
 

@@ -124,7 +124,8 @@ class ServerAuditSink:
         """
         How many events wait.
         """
-        return len(self._waiting)
+        with self._lock:
+            return len(self._waiting)
 
     @property
     def dropped(self) -> int:
