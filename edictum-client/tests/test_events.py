@@ -787,6 +787,33 @@ def test_interpreter_ends_without_close_events_are_sent(
     assert len([each for each in console.events(agent_id=agent_id) if each["tool_name"] == "tool"]) == 10
 
 
+GIVES_UP_CLOSING = """
+import logging
+
+async def main():
+    logging.disable()  # that the console did not answer at first
+    sink = sink_of()
+    await sink.emit(event(0))
+    try:
+        async with asyncio.timeout(0.2):
+            await sink.close()
+    except TimeoutError:
+        return
+    raise SystemExit("it was closed")
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.fault
+def test_interpreter_ends_after_a_close_that_was_given_up_events_are_sent(agent_id: str) -> None:
+    answers = iter([reply(status=503)])
+    with answering(lambda asked: next(answers, None) or taken(asked)) as server:
+        outcome(GIVES_UP_CLOSING, server.address, "key", agent_id)
+        assert numbers(batch_of(server.asked[-1])["events"]) == [0]
+        assert len(server.asked) == 2
+
+
 FORKS = """
 sink = sink_of()
 

@@ -249,7 +249,6 @@ class ServerAuditSink:
     async def _close(self, timeout: float) -> None:
         if self._closed:
             return
-        _open.discard(self)
         try:
             if len(self._waiting) and timeout > 0:
                 await self._flush(timeout)
@@ -257,6 +256,7 @@ class ServerAuditSink:
             logger.error("at the end, %s", error)
         with self._lock:
             self._closed = True
+        _open.discard(self)
         if self._sender is not None:
             self._sender.cancel()
             await asyncio.gather(self._sender, return_exceptions=True)
