@@ -107,6 +107,7 @@ class Forger:
     def __init__(self) -> None:
         self.key = Ed25519PrivateKey.generate()
         self.answer: dict[str, Any] = {}
+        self.desired: dict[str, Any] | None = None
         self.reports: list[dict[str, Any]] = []
         self.fetched = 0
         self._streams: list[web.StreamResponse] = []
@@ -199,7 +200,7 @@ class Forger:
 
     async def _status(self, request: web.Request) -> web.Response:
         self.reports.append(await request.json())
-        return web.json_response({"desired": None, "next_in": 60})
+        return web.json_response({"desired": self.desired, "next_in": 60 if self.desired is None else 0})
 
     async def _events(self, request: web.Request) -> web.Response:
         return web.json_response({"accepted": 0, "duplicates": 0, "rejected": []})
@@ -362,6 +363,28 @@ def test_answer_that_is_none_leaves_the_ruleset_in_force(answer: dict[str, Any])
             await forger.push()
             forger.sign(LAX, 6)
             await forger.push()
+            await until(lambda: guard.policy_version != version)
+
+    asyncio.run(main())
+
+
+@pytest.mark.fault
+def test_ruleset_whose_notice_was_lost_is_fetched_until_there_is_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edictum_client.status._SHORTEST_PAUSE", 0.1)
+
+    async def main() -> None:
+        forger = Forger()
+        forger.sign(GOOD, 5)
+        # In force already; the console wants reports often.
+        desired = {"bundle_name": "rules", "revision_hash": forger.answer["revision_hash"], "deployment_seq": 5}
+        forger.desired = desired
+        async with forger.running() as options, connected(**options, storage_backend=MemoryBackend()) as guard:
+            await forger.listening()
+            version, fetched = guard.policy_version, forger.fetched
+            forger.answer = {"maintenance": True}
+            forger.desired = {**desired, "revision_hash": "of another"}
+            await until(lambda: forger.fetched > fetched)
+            forger.sign(LAX, 6)
             await until(lambda: guard.policy_version != version)
 
     asyncio.run(main())

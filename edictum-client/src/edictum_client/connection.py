@@ -304,7 +304,7 @@ class Connection:
         Fetch again if the console wants another ruleset than the one in force, should no notice have come.
         """
         applied = self.source.applied
-        if self._watcher is None or applied is None or desired == self._compared:
+        if self._watcher is None or applied is None or (desired == self._compared and not self.source.missed):
             return
         self._compared = desired
         if (desired.bundle_name, desired.revision_hash) != (applied.name, applied.revision_hash):

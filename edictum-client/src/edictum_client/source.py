@@ -57,6 +57,13 @@ class ServerContractSource:
     Args:
         client: The way to the console; its ``bundle_name`` is the ruleset, None leaves that to the console.
         trust: What is believed; by default what the console says.
+
+    Attributes:
+        trust: What is believed.
+        name: The ruleset; None as long as the console has not assigned one.
+        applied: What is in force.
+        missed: Whether the last look of :meth:`watch` brought no answer, and is not repeated by itself.
+        on_notice: Hears what else the console says.
     """
 
     def __init__(self, client: EdictumServerClient, trust: Trust | None = None) -> None:
@@ -64,6 +71,7 @@ class ServerContractSource:
         self.trust = trust if trust is not None else Trust(None)
         self.name = client.bundle_name
         self.applied: CurrentRuleset | None = None
+        self.missed = False
         self.on_notice: Callable[[Notice], None] = _nothing
         self._look = asyncio.Event()
         self._named = asyncio.Event()
@@ -153,12 +161,14 @@ class ServerContractSource:
         while True:
             await self._look.wait()
             self._look.clear()
+            self.missed = False
             try:
                 ruleset, content = await self._fetch()
             except BundleVerificationError as error:
                 yield Update(self.name or "", None, b"", str(error))
             except (EdictumConfigError, ServerRefusedError, ServerProtocolError) as error:
-                # A notice, or the comparison on the console's side, comes again.
+                # A notice comes again, or the comparison after a report.
+                self.missed = True
                 logger.error("the ruleset in force stays: %s", error)
             except EdictumServerError as error:
                 logger.warning("the ruleset in force stays for now: %s", error)
