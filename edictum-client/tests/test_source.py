@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -388,3 +389,25 @@ def test_ruleset_whose_notice_was_lost_is_fetched_until_there_is_an_answer(monke
             await until(lambda: guard.policy_version != version)
 
     asyncio.run(main())
+
+
+@pytest.mark.fault
+def test_ruleset_that_is_in_force_and_cannot_be_noted_is_not_said_to_have_failed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        forger = Forger()
+        forger.sign(GOOD, 5)
+        full: dict[str, Any] = {"loss_policy": "block_calls", "spool_dir": tmp_path, "max_spool_bytes": 1}
+        async with forger.running() as options, connected(**options, storage_backend=MemoryBackend(), **full) as guard:
+            await forger.listening()
+            for seq, content in ((6, LAX), (7, GOOD)):
+                version = guard.policy_version
+                forger.sign(content, seq)
+                await forger.push()
+                await until(lambda version=version: guard.policy_version != version)  # type: ignore[misc]
+            await until(lambda: "is not in the decision log" in caplog.text)
+            await until(lambda: forger.reports[-1].get("policy_version") == guard.policy_version)
+
+    asyncio.run(main())
+    assert "the one in force stays" not in caplog.text
