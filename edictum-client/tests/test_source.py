@@ -8,6 +8,7 @@ import asyncio
 import base64
 import hashlib
 import json
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,9 +16,11 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from answers import Asked, answering
 from consoles import Console, rules
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from edictum import Edictum, EdictumDenied, MemoryBackend
+from edictum_client import EdictumServerClient, ServerContractSource
 
 
 @asynccontextmanager
@@ -411,3 +414,25 @@ def test_ruleset_that_is_in_force_and_cannot_be_noted_is_not_said_to_have_failed
 
     asyncio.run(main())
     assert "the one in force stays" not in caplog.text
+
+
+@pytest.mark.fault
+def test_connection_that_ends_after_a_drain_is_opened_again_when_the_console_said(agent_id: str) -> None:
+    def streaming(asked: Asked) -> bytes:
+        opened.append(time.monotonic())
+        head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+        said = b'event: drain\ndata: {"reconnect_in_ms": 3000}\n\n'
+        return head + b"%x\r\n%s\r\n" % (len(said), said)  # and no end of the chunks
+
+    async def main(address: str) -> None:
+        client = EdictumServerClient(address, "key", agent_id=agent_id)
+        source = ServerContractSource(client)
+        await source.connect()
+        await until(lambda: len(opened) > 1)
+        await source.close()
+        await client.close()
+
+    opened: list[float] = []
+    with answering(streaming) as server:
+        asyncio.run(main(server.address))
+    assert opened[1] - opened[0] >= 3

@@ -77,7 +77,7 @@ async def notices(client: EdictumServerClient, query: Callable[[], Mapping[str, 
                 logger.error("the console does not let this agent listen, so it learns of no changes: %s", error)
             refused = str(error)
         except EdictumServerError as error:
-            pause = getattr(error, "retry_after", None) or 0.0
+            pause = getattr(error, "retry_after", None) or pause
             logger.info("the connection with the console ended: %s", error)
         except Exception:
             # Whatever it is, an agent that stopped listening would learn of no changes any more.
