@@ -75,6 +75,7 @@ class ServerContractSource:
         self.on_notice: Callable[[Notice], None] = _nothing
         self._look = asyncio.Event()
         self._named = asyncio.Event()
+        self._refusal: ServerRefusedError | None = None
         self._listener: asyncio.Task[None] | None = None
 
     async def fetch(self) -> tuple[CurrentRuleset, bytes]:
@@ -136,6 +137,7 @@ class ServerContractSource:
 
         Raises:
             EdictumConfigError: It has not, in this many seconds.
+            ServerRefusedError: It does not let this agent listen.
         """
         return await on_client_loop(self._assigned(timeout))
 
@@ -148,7 +150,9 @@ class ServerContractSource:
                 f"{self._client.base_url} has assigned no ruleset to agent {self._client.agent_id!r} in {timeout:g} "
                 "seconds; add an assignment rule there, or name the ruleset with bundle_name"
             ) from None
-        assert self.name is not None
+        if self.name is None:
+            assert self._refusal is not None
+            raise self._refusal
         return self.name
 
     async def watch(self) -> AsyncGenerator[Update]:
@@ -204,13 +208,17 @@ class ServerContractSource:
     # --- listening ------------------------------------------------------------------------------
 
     async def _listen(self) -> None:
-        async with aclosing(notices(self._client, self._introduction)) as heard:
+        async with aclosing(notices(self._client, self._introduction, self._refused)) as heard:
             async for notice in heard:
                 try:
                     self._heed(notice)
                     self.on_notice(notice)
                 except Exception:
                     logger.exception("a notice of the console could not be understood: %s", notice.kind)
+
+    def _refused(self, error: ServerRefusedError) -> None:
+        self._refusal = error
+        self._named.set()  # whoever waits for a name waits for nothing
 
     def _introduction(self) -> Mapping[str, str]:
         said = {"env": self._client.env}
