@@ -266,7 +266,8 @@ class ServerAuditSink:
         elif left:
             logger.error("%d events of the decision log are lost", left)
             self._dropped += left
-        self._waiting.close()
+        with self._lock:
+            self._waiting.close()
 
     async def _send_all(self) -> None:
         backoff, largest = Backoff(), _LARGEST_BATCH
