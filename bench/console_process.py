@@ -11,7 +11,9 @@ import resource
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 from urllib.request import Request, urlopen
@@ -44,7 +46,7 @@ class Operator:
 
 
 @contextmanager
-def console(variables: Mapping[str, str], python: str = sys.executable) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+def console(variables: Mapping[str, str]) -> Iterator[tuple[str, subprocess.Popen[str]]]:
     """
     Run a console of its own folder, and yield its address.
     """
@@ -55,20 +57,29 @@ def console(variables: Mapping[str, str], python: str = sys.executable) -> Itera
             "EDICTUM_ADMIN_PASSWORD": PASSWORD,
             "EDICTUM_DRAIN_SECONDS": "2",
         }
-        command = [python, "-m", "edictum_console", "serve", "--port", "0"]
-        process = subprocess.Popen(command, env={**os.environ, **own, **variables}, stderr=subprocess.PIPE, text=True)
-        assert process.stderr is not None
-        said = ""
-        try:
-            for line in process.stderr:
-                said += line
-                if found := re.search(r"listens on (http://\S+)", line):
-                    yield found[1], process
-                    return
-            raise SystemExit(f"the console does not start:\n{said}")
-        finally:
-            process.terminate()
-            process.communicate(timeout=60)
+        command = [sys.executable, "-m", "edictum_console", "serve", "--port", "0"]
+        environment = {**os.environ, **own, **variables}
+        with (
+            subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process,
+            ThreadPoolExecutor(1) as reader,
+        ):
+            assert process.stderr is not None
+            try:
+                address = _address(process.stderr)
+                # What it says later must be read, too, or it would wait for room.
+                reader.submit(deque, process.stderr, 0)
+                yield address, process
+            finally:
+                process.terminate()
+
+
+def _address(log: Iterable[str]) -> str:
+    said = ""
+    for line in log:
+        said += line
+        if found := re.search(r"listens on (http://\S+)", line):
+            return found[1]
+    raise SystemExit(f"the console does not start:\n{said}")
 
 
 def memory(process: subprocess.Popen[str]) -> int:

@@ -13,7 +13,7 @@ import pytest
 from consoles import Console, rules
 from edictum import ApprovalBackend, ApprovalRequest, Edictum, EdictumDenied
 from edictum.testing.suites.approval import ApprovalBackendSuite
-from edictum_client import EdictumServerClient, ServerApprovalBackend
+from edictum_client import EdictumServerClient, ServerApprovalBackend, ServerUnreachableError
 
 
 class TestServerApprovalBackend(ApprovalBackendSuite):
@@ -170,6 +170,21 @@ def test_agent_that_gives_up_takes_its_question_back(console: Console, key: str,
             while (await asyncio.to_thread(console.call, "GET", path))["status"] == "pending":
                 await asyncio.sleep(0.02)
         await guard.close()
+
+    asyncio.run(main())
+
+
+def test_wait_for_a_decision_ends_with_the_connection(console: Console, key: str, agent_id: str) -> None:
+    async def main() -> None:
+        client = EdictumServerClient(console.address, key, agent_id=agent_id)
+        backend = ServerApprovalBackend(client)
+        asked = await backend.request_approval("send_money", {}, "too much", timeout=3600)
+        waiting = asyncio.ensure_future(backend.wait_for_decision(asked.approval_id))
+        await pending(console, agent_id)
+        await client.close()
+        async with asyncio.timeout(20):
+            with pytest.raises(ServerUnreachableError):
+                await waiting
 
     asyncio.run(main())
 

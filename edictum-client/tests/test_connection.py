@@ -108,10 +108,14 @@ def test_start_with_a_ruleset_that_is_not_deployed_is_an_error(options: dict[str
         asyncio.run(start(**options, bundle_name=name))
 
 
-def test_start_in_another_environment_is_an_error(console: Console, options: dict[str, Any], name: str) -> None:
+@pytest.mark.parametrize("named", [True, False], ids=["named", "assigned"])
+def test_start_in_another_environment_is_an_error(
+    console: Console, options: dict[str, Any], name: str, named: bool
+) -> None:
     console.deploy(rules(name))
+    bundle = name if named else None
     with pytest.raises(ServerRefusedError, match="another environment"):
-        asyncio.run(start(**options, bundle_name=name, env="staging"))
+        asyncio.run(start(**options, bundle_name=bundle, env="staging"))
 
 
 def test_start_without_an_assignment_is_an_error_that_says_what_to_do(options: dict[str, Any]) -> None:

@@ -303,6 +303,53 @@ def test_sink_disk_full_refuses_events_and_sends_those_it_has(
     assert numbers(console.events(agent_id=agent_id)) == [0, 2]
 
 
+@pytest.mark.fault
+def test_sink_spool_file_that_cannot_be_removed_does_not_end_sending(
+    agent_id: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edictum_client.spool.SEGMENT_BYTES", 1)  # each event has its file
+
+    async def scenario(server: Server) -> None:
+        async with sink_at(server.address, "key", agent_id, spool_dir=tmp_path, flush_interval=LONG) as sink:
+            await sink.emit(event(0))
+            (first,) = tmp_path.rglob("*.events")
+            first.with_suffix(".sent").mkdir()
+            for number in range(1, 4):
+                await sink.emit(event(number))
+                await sink.flush(PATIENCE)
+            assert sink.buffered == 0
+
+    with answering(taken) as server:
+        asyncio.run(scenario(server))
+
+
+def test_sink_buffered_is_read_while_other_threads_emit(
+    agent_id: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edictum_client.spool.SEGMENT_BYTES", 1)
+
+    async def scenario(server: Server) -> None:
+        async with sink_at(server.address, "key", agent_id, spool_dir=tmp_path, flush_interval=LONG) as sink:
+            done = threading.Event()
+
+            def look() -> int:
+                looks = 0
+                while not done.is_set():
+                    assert sink.buffered >= 0
+                    looks += 1
+                return looks
+
+            looking = asyncio.ensure_future(asyncio.to_thread(look))
+            for number in range(300):
+                await sink.emit(event(number))
+            done.set()
+            assert await looking > 0
+            await sink.flush(PATIENCE)
+
+    with answering(taken) as server:
+        asyncio.run(scenario(server))
+
+
 # --- flush and close ------------------------------------------------------------------------------
 
 
@@ -738,6 +785,33 @@ def test_interpreter_ends_without_close_events_are_sent(
     outcome(text, console.address, key, agent_id, name)
 
     assert len([each for each in console.events(agent_id=agent_id) if each["tool_name"] == "tool"]) == 10
+
+
+GIVES_UP_CLOSING = """
+import logging
+
+async def main():
+    logging.disable()  # that the console did not answer at first
+    sink = sink_of()
+    await sink.emit(event(0))
+    try:
+        async with asyncio.timeout(0.2):
+            await sink.close()
+    except TimeoutError:
+        return
+    raise SystemExit("it was closed")
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.fault
+def test_interpreter_ends_after_a_close_that_was_given_up_events_are_sent(agent_id: str) -> None:
+    answers = iter([reply(status=503)])
+    with answering(lambda asked: next(answers, None) or taken(asked)) as server:
+        outcome(GIVES_UP_CLOSING, server.address, "key", agent_id)
+        assert numbers(batch_of(server.asked[-1])["events"]) == [0]
+        assert len(server.asked) == 2
 
 
 FORKS = """

@@ -5,6 +5,7 @@ Session state at a console: the suite of the core for storage backends, and what
 from __future__ import annotations
 
 import asyncio
+import json
 import secrets
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from collections.abc import Awaitable, Callable
 from typing import ClassVar
 
 import pytest
+from answers import Asked, Server, answering, reply
 from consoles import Console
 from edictum import Edictum, EdictumDenied, EdictumToolError, OperationLimits
 from edictum.storage import StorageBackend
@@ -228,3 +230,50 @@ def test_outcomes_wait_for_a_console_that_is_away_and_are_counted_then(console: 
         await backend._client.close()
 
     asyncio.run(main())
+
+
+@pytest.mark.fault
+def test_outcome_that_travelled_with_a_request_that_failed_is_sent_unasked(agent_id: str) -> None:
+    async def main(server: Server) -> None:
+        backend = ServerBackend(EdictumServerClient(server.address, "key", agent_id=agent_id))
+
+        def failing(asked: Asked) -> bytes:
+            while backend._sender is None or not backend._sender.done():  # it found nothing that waits
+                time.sleep(0.01)
+            return reply(status=503)
+
+        server.answer = failing
+        await backend.settle((), "s:a:consec_fail", False)
+        with pytest.raises(ServerUnreachableError):
+            await backend.get("s:a:note")
+        asked, server.answer = len(server.asked), counted
+        async with asyncio.timeout(20):
+            while len(server.asked) == asked:
+                await asyncio.sleep(0.02)
+        (only,) = json.loads(server.asked[-1].body)["ops"]
+        assert (only["op"], only["key"]) == ("increment", "s:a:consec_fail")
+        await backend.close()
+        await backend._client.close()
+
+    with answering(counted) as server:
+        asyncio.run(main(server))
+
+
+def counted(asked: Asked) -> bytes:
+    """
+    What a console answers that counts everything to 1.
+    """
+    return reply({"results": [{"value": 1, "allowed": True} for _ in json.loads(asked.body)["ops"]], "applied": True})
+
+
+def test_outcome_after_the_end_is_said_and_starts_nothing(agent_id: str, caplog: pytest.LogCaptureFixture) -> None:
+    async def main(server: Server) -> None:
+        backend = ServerBackend(EdictumServerClient(server.address, "key", agent_id=agent_id))
+        await backend.close()
+        await backend._client.close()
+        await backend.settle((), "s:a:consec_fail", False)
+        assert backend._sender is None
+
+    with answering(counted) as server:
+        asyncio.run(main(server))
+    assert "after the end of the connection" in caplog.text

@@ -8,15 +8,19 @@ import asyncio
 import base64
 import hashlib
 import json
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import web
+from answers import Asked, answering
 from consoles import Console, rules
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from edictum import Edictum, EdictumDenied, MemoryBackend
+from edictum_client import EdictumServerClient, ServerContractSource
 
 
 @asynccontextmanager
@@ -107,6 +111,7 @@ class Forger:
     def __init__(self) -> None:
         self.key = Ed25519PrivateKey.generate()
         self.answer: dict[str, Any] = {}
+        self.desired: dict[str, Any] | None = None
         self.reports: list[dict[str, Any]] = []
         self.fetched = 0
         self._streams: list[web.StreamResponse] = []
@@ -199,7 +204,7 @@ class Forger:
 
     async def _status(self, request: web.Request) -> web.Response:
         self.reports.append(await request.json())
-        return web.json_response({"desired": None, "next_in": 60})
+        return web.json_response({"desired": self.desired, "next_in": 60 if self.desired is None else 0})
 
     async def _events(self, request: web.Request) -> web.Response:
         return web.json_response({"accepted": 0, "duplicates": 0, "rejected": []})
@@ -365,3 +370,69 @@ def test_answer_that_is_none_leaves_the_ruleset_in_force(answer: dict[str, Any])
             await until(lambda: guard.policy_version != version)
 
     asyncio.run(main())
+
+
+@pytest.mark.fault
+def test_ruleset_whose_notice_was_lost_is_fetched_until_there_is_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edictum_client.status._SHORTEST_PAUSE", 0.1)
+
+    async def main() -> None:
+        forger = Forger()
+        forger.sign(GOOD, 5)
+        # In force already; the console wants reports often.
+        desired = {"bundle_name": "rules", "revision_hash": forger.answer["revision_hash"], "deployment_seq": 5}
+        forger.desired = desired
+        async with forger.running() as options, connected(**options, storage_backend=MemoryBackend()) as guard:
+            await forger.listening()
+            version, fetched = guard.policy_version, forger.fetched
+            forger.answer = {"maintenance": True}
+            forger.desired = {**desired, "revision_hash": "of another"}
+            await until(lambda: forger.fetched > fetched)
+            forger.sign(LAX, 6)
+            await until(lambda: guard.policy_version != version)
+
+    asyncio.run(main())
+
+
+@pytest.mark.fault
+def test_ruleset_that_is_in_force_and_cannot_be_noted_is_not_said_to_have_failed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        forger = Forger()
+        forger.sign(GOOD, 5)
+        full: dict[str, Any] = {"loss_policy": "block_calls", "spool_dir": tmp_path, "max_spool_bytes": 1}
+        async with forger.running() as options, connected(**options, storage_backend=MemoryBackend(), **full) as guard:
+            await forger.listening()
+            for seq, content in ((6, LAX), (7, GOOD)):
+                version = guard.policy_version
+                forger.sign(content, seq)
+                await forger.push()
+                await until(lambda version=version: guard.policy_version != version)  # type: ignore[misc]
+            await until(lambda: "is not in the decision log" in caplog.text)
+            await until(lambda: forger.reports[-1].get("policy_version") == guard.policy_version)
+
+    asyncio.run(main())
+    assert "the one in force stays" not in caplog.text
+
+
+@pytest.mark.fault
+def test_connection_that_ends_after_a_drain_is_opened_again_when_the_console_said(agent_id: str) -> None:
+    def streaming(asked: Asked) -> bytes:
+        opened.append(time.monotonic())
+        head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+        said = b'event: drain\ndata: {"reconnect_in_ms": 3000}\n\n'
+        return head + b"%x\r\n%s\r\n" % (len(said), said)  # and no end of the chunks
+
+    async def main(address: str) -> None:
+        client = EdictumServerClient(address, "key", agent_id=agent_id)
+        source = ServerContractSource(client)
+        await source.connect()
+        await until(lambda: len(opened) > 1)
+        await source.close()
+        await client.close()
+
+    opened: list[float] = []
+    with answering(streaming) as server:
+        asyncio.run(main(server.address))
+    assert opened[1] - opened[0] >= 3

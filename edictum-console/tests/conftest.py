@@ -1,5 +1,8 @@
 """
 The databases and stores that tests run on; each is real, and started once for each test process.
+
+And what property tests try: the same examples on every run, or with ``--hypothesis-profile=long`` many others each
+time.
 """
 
 from __future__ import annotations
@@ -21,9 +24,16 @@ from edictum_console.db.postgres import PostgresDatabase
 from edictum_console.db.sqlite import SqliteDatabase
 from edictum_console.domains.stream.hub import Rhythm
 from edictum_console.settings import Settings
+from hypothesis import settings
 from servers import Postgres, Redis
 
 T = TypeVar("T")
+
+# Without a deadline: how long an example takes depends on what else the machine does.
+# The same examples: what fails in a run was broken by the change, not found by luck.
+settings.register_profile("default", max_examples=100, deadline=None, derandomize=True)
+settings.register_profile("long", max_examples=10_000, deadline=None)
+settings.load_profile("default")
 
 # Each test makes the whole application, of objects that live as long as the test: looking for garbage takes a fifth of
 # the time, and finds nothing.

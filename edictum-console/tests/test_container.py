@@ -5,6 +5,9 @@ The container files say what is true of the console; nothing here needs a contai
 from __future__ import annotations
 
 import re
+import socket
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import requires
 from pathlib import Path
 from typing import Any
@@ -15,7 +18,7 @@ from edictum_console.settings import KNOWN, Settings, load_settings
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from ruamel.yaml import YAML
-from servers import free_port
+from servers import Redis, find_program, free_port
 from test_serve import serving
 
 FOLDER = Path(__file__).parents[1]
@@ -59,6 +62,12 @@ def instruction(word: str) -> list[str]:
 @pytest.mark.parametrize("name", COMPOSE_FILES)
 def test_compose_sets_only_variables_that_are_known(name: str) -> None:
     assert services(name)["console"]["environment"].keys() <= set(KNOWN)
+
+
+@pytest.mark.parametrize("name", COMPOSE_FILES)
+def test_compose_passes_on_where_messages_may_go(name: str) -> None:
+    found = services(name)["console"]["environment"]
+    assert {"EDICTUM_OUTBOUND_NETWORKS", "EDICTUM_OUTBOUND_PLAINTEXT"} <= found.keys()
 
 
 def test_compose_with_its_secrets_makes_settings_for_production(tmp_path: Path) -> None:
@@ -109,6 +118,28 @@ def test_compose_keeps_the_databases_in_a_network_of_their_own() -> None:
         assert file["services"]["console"]["depends_on"][name] == {"condition": "service_healthy"}
 
 
+def test_compose_finds_redis_healthy_only_when_it_serves(redis_server: Redis) -> None:
+    kind, program, *words = services("compose.yaml")["redis"]["healthcheck"]["test"]
+    assert kind == "CMD"
+
+    def healthy(port: int) -> bool:
+        command = [find_program(program, "redis-tools"), "-p", str(port), *words]
+        return subprocess.run(command, capture_output=True, timeout=30, check=False).returncode == 0
+
+    def load(listening: socket.socket) -> None:
+        connection, _ = listening.accept()
+        with connection:
+            connection.recv(1000)
+            connection.sendall(b"-LOADING Redis is loading the dataset in memory\r\n")
+
+    assert healthy(redis_server.port)
+    with socket.create_server(("127.0.0.1", 0)) as loading, ThreadPoolExecutor() as threads:
+        answered = threads.submit(load, loading)
+        assert not healthy(loading.getsockname()[1])
+        answered.result()
+    assert not healthy(free_port())
+
+
 @pytest.mark.parametrize("name", COMPOSE_FILES)
 def test_compose_waits_longer_than_the_console_needs_to_stop(name: str) -> None:
     drain = Settings(data_dir=Path("/"), secret_key=b"", sealing_key=b"").drain_seconds
@@ -122,6 +153,11 @@ def test_image_listens_keeps_its_data_and_checks_itself_where_the_console_does()
     assert instruction("ENTRYPOINT") == ['["edictum-console"]']
     assert instruction("CMD") == ['["serve", "--host", "0.0.0.0"]']
     assert instruction("HEALTHCHECK")[0].endswith('CMD ["edictum-console", "health"]')
+
+
+def test_image_compiles_what_it_cannot_write_later() -> None:
+    assert "PYTHONDONTWRITEBYTECODE=1" in instruction("ENV")[-1]
+    assert any(words.startswith("python -m compileall") for words in instruction("RUN"))
 
 
 @pytest.mark.security

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -131,6 +132,48 @@ def test_log_at_its_loudest_shows_no_secret(request: pytest.FixtureRequest, tmp_
     secrets = [PASSWORD, canary, key, key[-32:], cookie.partition("=")[2], me["csrf_token"], link.partition("#")[2]]
     assert [secret for secret in [*secrets, *SECRETS.values()] if secret in written] == []
     assert "edictum_console" in written
+
+
+def answered(address: str) -> Counter[str]:
+    """
+    How many POST requests ``/metrics`` counts with each status.
+    """
+    with urllib.request.urlopen(f"{address}/metrics", timeout=20) as response:
+        found = re.findall(r'edictum_requests_total\{.*method="POST",status="(\d+)"\} (\d+)', response.read().decode())
+    counts: Counter[str] = Counter()
+    for status, count in found:
+        counts[status] += int(count)
+    return counts
+
+
+def test_sender_that_goes_away_in_the_middle_of_a_body_is_no_failure_of_the_console(tmp_path: Path) -> None:
+    variables = {"EDICTUM_ADMIN_EMAIL": EMAIL, "EDICTUM_ADMIN_PASSWORD": PASSWORD, "EDICTUM_LOG_LEVEL": "DEBUG"}
+    with serving(tmp_path, **variables) as (address, written, process):
+        me, cookie = call(address, "/api/v1/auth/login", {"email": EMAIL, "password": PASSWORD})
+        person = {"Cookie": cookie, "X-CSRF-Token": me["csrf_token"]}
+        key = call(address, "/api/v1/keys", {"env": "production"}, **person)[0]["key"]
+        agent = {"Authorization": f"Bearer {key}"}
+        broken: list[tuple[str, dict[str, str]]] = [
+            ("/v1/approvals", agent),
+            ("/v1/events", agent),
+            ("/v1/sessions/ops", agent),
+            ("/v1/sessions/n/increment", {**agent, "Idempotency-Key": "1"}),
+            ("/api/v1/users", person),
+        ]
+        before = answered(address)
+        for path, credentials in broken:
+            headers = {"Host": "x", "Content-Type": "application/json", "Content-Length": "100", **credentials}
+            lines = [f"POST {path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items()), "", '{"a": ']
+            with socket.create_connection(("127.0.0.1", int(address.rpartition(":")[2]))) as connection:
+                connection.sendall("\r\n".join(lines).encode())
+        while (after := answered(address) - before).total() < len(broken):
+            assert process.poll() is None
+        assert Counter({"499": len(broken)}) == after
+        process.send_signal(signal.SIGTERM)
+        assert process.stderr is not None
+        written += process.stderr.read()
+    assert written.count("went away before its body was read") == len(broken)
+    assert [word for word in ("Traceback", "ERROR", "WARNING") if word in written] == []
 
 
 def refused(tmp_path: Path, *arguments: str, **variables: str) -> str:

@@ -76,6 +76,7 @@ def test_operations_are_done_together_or_not_at_all(with_console: WithConsole) -
             {"op": "compare_and_set", "key": "s:a:w", "expect": None, "value": "plan"},
             {"op": "delete", "key": "s:a:consec_fail"},
             {"op": "put", "key": "s:a:note", "value": "x"},
+            {"op": "increment", "key": "s:a:execs"},
         ]
         expected = [
             {"value": 1, "allowed": True},
@@ -83,6 +84,7 @@ def test_operations_are_done_together_or_not_at_all(with_console: WithConsole) -
             {"swapped": True, "value": "plan"},
             {"deleted": False},
             {"value": "x"},
+            {"value": 1, "allowed": True},
         ]
         path, body = "/v1/sessions/ops", {"session_id": "a", "ops": ops}
         assert {"results": expected, "applied": True} == await agent.must("POST", path, body)
@@ -90,8 +92,28 @@ def test_operations_are_done_together_or_not_at_all(with_console: WithConsole) -
         assert (second["applied"], second["results"][2]) == (True, {"swapped": False, "value": "plan"})
         await agent.must("PUT", "/v1/sessions/s:a:note", {"value": "kept"})
         third = await agent.must("POST", path, body)
-        assert (third["applied"], third["results"][0]) == (False, {"value": 2, "allowed": False})
+        refused = [
+            {"value": 2, "allowed": False},
+            {"value": "2"},
+            {"swapped": False, "value": "plan"},
+            {"deleted": False},
+            {"value": "kept"},
+            {"value": 2, "allowed": False},
+        ]
+        assert {"results": refused, "applied": False} == third
         assert (await agent.must("GET", "/v1/sessions/s:a:note"))["value"] == "kept"
+
+    with_console(check)
+
+
+@pytest.mark.parametrize("text", ["x", "", "nan", "1e999"])
+def test_refused_list_shows_what_is_no_number_as_it_is(with_console: WithConsole, text: str) -> None:
+    async def check(console: Console) -> None:
+        agent = await console.agent()
+        await agent.must("PUT", "/v1/sessions/k", {"value": text})
+        ops: list[dict[str, Any]] = [{"op": "increment", "key": "n", "max": 0}, {"op": "increment", "key": "k"}]
+        found = await agent.must("POST", "/v1/sessions/ops", {"ops": ops})
+        assert {"value": text, "allowed": False} == found["results"][1]
 
     with_console(check)
 

@@ -313,17 +313,39 @@ def test_model_that_is_not_applied_says_what_was_found_and_writes_nothing(operat
     if not applied.applied:
         assert writes == {}
         assert {"3"} == {outcome.value for outcome in applied.outcomes}
-        assert not all(outcome.done for outcome in applied.outcomes)
+        increments = [index for index, operation in enumerate(operations) if isinstance(operation, Increment)]
+        full = next(index for index in increments if not applied.outcomes[index].done)
+        assert compute(values, operations[:full])[0].applied
+        assert not compute(values, operations[: full + 1])[0].applied
     for outcome in applied.outcomes:
         assert not (outcome.value or "").endswith(".0")
 
 
-def test_refused_list_marks_the_counter_that_is_full() -> None:
-    operations: list[Operation] = [Increment("a"), Get("b"), Increment("c", maximum=3), Delete("b")]
-    applied, writes = compute({"a": "1", "b": None, "c": "3"}, operations)
-    outcomes = (Outcome("1", True), Outcome(None, True), Outcome("3", False), Outcome(None, False))
-    assert Applied(outcomes, applied=False) == applied
-    assert writes == {}
+def test_refused_list_marks_first_the_counter_that_is_full(with_stores: WithStores) -> None:
+    async def check(stores: Stores) -> None:
+        await stores.values.apply(stores.place, [Put("a", "1"), Put("c", "3")])
+        cases: list[tuple[list[Operation], list[Outcome]]] = [
+            (
+                [Increment("a"), Get("b"), Increment("c", maximum=3), Delete("b"), Increment("a")],
+                [Outcome("1"), Outcome(None), Outcome("3", False), Outcome(None, False), Outcome("1", False)],
+            ),
+            (  # full only by what comes before it in the list
+                [Put("b", "9"), Increment("c", -1), Increment("b", maximum=9), Increment("c", maximum=2)],
+                [Outcome(None, False), Outcome("3"), Outcome(None, False), Outcome("3", False)],
+            ),
+            (  # with room only by what comes before it
+                [Increment("c", -1), Increment("c", maximum=3), Increment("c", maximum=3)],
+                [Outcome("3"), Outcome("3"), Outcome("3", False)],
+            ),
+        ]
+        for operations, outcomes in cases:
+            found = await stores.values.apply(stores.place, operations)
+            assert Applied(tuple(outcomes), applied=False) == found
+        once = Once(new_id(), "try-1", "d" * 64)
+        assert [found, found] == [await stores.values.apply(stores.place, operations, once) for _ in range(2)]
+        assert await stores.values.read(stores.place, ["a", "b", "c"]) == {"a": "1", "b": None, "c": "3"}
+
+    with_stores(check)
 
 
 def test_login_is_found_until_it_is_removed(with_stores: WithStores) -> None:

@@ -151,7 +151,7 @@ class ServerApprovalBackend:
                     found = await self._look(approval_id, max(0, min(LONGEST_WAIT, int(left))), news)
                 except ServerUnreachableError as error:
                     pause = backoff.pause(error.retry_after or 0.0)
-                    if time.monotonic() + pause > until:
+                    if self._client.closed or time.monotonic() + pause > until:
                         raise
                     logger.warning("approval %s: %s", approval_id, error)
                     await asyncio.sleep(pause)

@@ -248,6 +248,13 @@ class EdictumServerClient:
 
         return URL(self.base_url + path, encoded=True)
 
+    @property
+    def closed(self) -> bool:
+        """
+        Whether this was closed.
+        """
+        return self._closed
+
     def session(self) -> aiohttp.ClientSession:
         """
         The connections, for use on the client's loop.

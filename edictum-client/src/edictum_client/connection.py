@@ -22,7 +22,7 @@ from edictum import ApprovalBackend, AuditSink, Edictum, EdictumConfigError, Sto
 from edictum_client.approvals import ServerApprovalBackend
 from edictum_client.cache import DEFAULT_AGE, Cache, Kept
 from edictum_client.client import EdictumServerClient, __version__
-from edictum_client.errors import BundleVerificationError, ServerUnreachableError
+from edictum_client.errors import BufferFullError, BundleVerificationError, ServerUnreachableError
 from edictum_client.events import DEFAULT_SPOOL_BYTES, LossPolicy, ServerAuditSink
 from edictum_client.loop import at_exit, client_loop, generation, on_client_loop, wait_for
 from edictum_client.sessions import ServerBackend
@@ -279,16 +279,17 @@ class Connection:
         """
         if self._sink is not None:
             applied = self.source.applied
-            revision = None if applied is None else applied.revision_hash
-            await self._sink.note(
-                {
-                    "action": action,
-                    "decision_name": name,
-                    "reason": reason,
-                    "policy_version": revision,
-                    "metadata": more,
-                }
-            )
+            facts = {
+                "action": action,
+                "decision_name": name,
+                "reason": reason,
+                "policy_version": None if applied is None else applied.revision_hash,
+                "metadata": more,
+            }
+            try:
+                await self._sink.note(facts)
+            except (BufferFullError, OSError) as error:
+                logger.error("that ruleset %r was %s is not in the decision log: %s", name, action[8:], error)
 
     def _keep(self, ruleset: CurrentRuleset) -> None:
         if self._cache is not None:
@@ -304,7 +305,7 @@ class Connection:
         Fetch again if the console wants another ruleset than the one in force, should no notice have come.
         """
         applied = self.source.applied
-        if self._watcher is None or applied is None or desired == self._compared:
+        if self._watcher is None or applied is None or (desired == self._compared and not self.source.missed):
             return
         self._compared = desired
         if (desired.bundle_name, desired.revision_hash) != (applied.name, applied.revision_hash):

@@ -124,7 +124,8 @@ class ServerAuditSink:
         """
         How many events wait.
         """
-        return len(self._waiting)
+        with self._lock:
+            return len(self._waiting)
 
     @property
     def dropped(self) -> int:
@@ -248,7 +249,6 @@ class ServerAuditSink:
     async def _close(self, timeout: float) -> None:
         if self._closed:
             return
-        _open.discard(self)
         try:
             if len(self._waiting) and timeout > 0:
                 await self._flush(timeout)
@@ -256,6 +256,7 @@ class ServerAuditSink:
             logger.error("at the end, %s", error)
         with self._lock:
             self._closed = True
+        _open.discard(self)
         if self._sender is not None:
             self._sender.cancel()
             await asyncio.gather(self._sender, return_exceptions=True)
@@ -265,7 +266,8 @@ class ServerAuditSink:
         elif left:
             logger.error("%d events of the decision log are lost", left)
             self._dropped += left
-        self._waiting.close()
+        with self._lock:
+            self._waiting.close()
 
     async def _send_all(self) -> None:
         backoff, largest = Backoff(), _LARGEST_BATCH
@@ -275,6 +277,8 @@ class ServerAuditSink:
             try:
                 batch, told = self._batch(largest)
                 outcome = await self._send(batch, told - self._dropped_told)
+                why = "; ".join(sorted({f"{each.code}: {each.detail}" for each in outcome.rejected}))
+                self._done(len(batch), lost=len(outcome.rejected), why=why)
             except ServerRefusedError as error:
                 if _is_about_events(error):
                     # Too much at once, or one that spoils the others: a single one that is refused is given up.
@@ -292,8 +296,6 @@ class ServerAuditSink:
                 backoff.reset()
                 largest = min(largest * 2, _LARGEST_BATCH)
                 self._dropped_told, self._trouble = told, None
-                why = "; ".join(sorted({f"{each.code}: {each.detail}" for each in outcome.rejected}))
-                self._done(len(batch), lost=len(outcome.rejected), why=why)
             async with self._progress:
                 self._progress.notify_all()
 

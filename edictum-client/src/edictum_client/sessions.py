@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from math import inf, isfinite, nan
 from typing import Any
 
@@ -42,6 +42,7 @@ class ServerBackend:
         self._client = client
         self._waiting: dict[str, list[Operation]] = {}
         self._sender: asyncio.Task[None] | None = None
+        self._closed = False
 
     async def get(self, key: str) -> str | None:
         """
@@ -157,6 +158,9 @@ class ServerBackend:
         return found
 
     async def _later(self, operation: Operation) -> None:
+        if self._closed:
+            logger.warning("the outcome of a call was not counted: it came after the end of the connection")
+            return
         session = session_of(operation["key"])
         waiting = self._waiting.get(session)
         if operation["op"] == "delete":
@@ -169,8 +173,7 @@ class ServerBackend:
         if len(self._waiting) > _MOST_SESSIONS_WAITING:
             self._waiting.pop(next(iter(self._waiting)))
             logger.warning("the outcome of a call was not counted: too many sessions wait for the console")
-        if self._sender is None or self._sender.done():
-            self._sender = asyncio.get_running_loop().create_task(self._soon())
+        self._send_soon()
 
     def _wait(self, session: str, before: list[Operation]) -> None:
         """
@@ -178,6 +181,11 @@ class ServerBackend:
         """
         if before:
             self._waiting[session] = [*before, *self._waiting.get(session, ())]
+            self._send_soon()
+
+    def _send_soon(self) -> None:
+        if not self._closed and (self._sender is None or self._sender.done()):
+            self._sender = asyncio.get_running_loop().create_task(self._soon())
 
     async def _soon(self) -> None:
         pause = _LATER_SECONDS
@@ -193,18 +201,19 @@ class ServerBackend:
                 pause = _LATER_SECONDS
 
     async def _flush(self) -> None:
-        sending: list[Coroutine[Any, Any, Operations]] = []
-        for session, operations in list(self._waiting.items()):
-            del self._waiting[session]
-            sending.append(self._send_waiting(session, operations))
+        sending = [self._send_waiting(session) for session in self._waiting]
         outcomes = await asyncio.gather(*sending, return_exceptions=True)
         for outcome in outcomes:
             if isinstance(outcome, BaseException):
                 raise outcome
 
-    async def _send_waiting(self, session: str, operations: list[Operation]) -> Operations:
+    async def _send_waiting(self, session: str) -> None:
+        # Taken here: if this is cancelled before it begins, nothing is lost.
+        operations = self._waiting.pop(session, None)
+        if operations is None:
+            return
         try:
-            return await self._send(session, operations)
+            await self._send(session, operations)
         except BaseException:
             self._wait(session, operations)
             raise
@@ -216,6 +225,7 @@ class ServerBackend:
         await on_client_loop(self._close())
 
     async def _close(self) -> None:
+        self._closed = True
         if self._sender is not None:
             self._sender.cancel()
             await asyncio.gather(self._sender, return_exceptions=True)

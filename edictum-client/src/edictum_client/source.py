@@ -57,6 +57,13 @@ class ServerContractSource:
     Args:
         client: The way to the console; its ``bundle_name`` is the ruleset, None leaves that to the console.
         trust: What is believed; by default what the console says.
+
+    Attributes:
+        trust: What is believed.
+        name: The ruleset; None as long as the console has not assigned one.
+        applied: What is in force.
+        missed: Whether the last look of :meth:`watch` brought no answer, and is not repeated by itself.
+        on_notice: Hears what else the console says.
     """
 
     def __init__(self, client: EdictumServerClient, trust: Trust | None = None) -> None:
@@ -64,9 +71,11 @@ class ServerContractSource:
         self.trust = trust if trust is not None else Trust(None)
         self.name = client.bundle_name
         self.applied: CurrentRuleset | None = None
+        self.missed = False
         self.on_notice: Callable[[Notice], None] = _nothing
         self._look = asyncio.Event()
         self._named = asyncio.Event()
+        self._refusal: ServerRefusedError | None = None
         self._listener: asyncio.Task[None] | None = None
 
     async def fetch(self) -> tuple[CurrentRuleset, bytes]:
@@ -128,6 +137,7 @@ class ServerContractSource:
 
         Raises:
             EdictumConfigError: It has not, in this many seconds.
+            ServerRefusedError: It does not let this agent listen.
         """
         return await on_client_loop(self._assigned(timeout))
 
@@ -140,7 +150,9 @@ class ServerContractSource:
                 f"{self._client.base_url} has assigned no ruleset to agent {self._client.agent_id!r} in {timeout:g} "
                 "seconds; add an assignment rule there, or name the ruleset with bundle_name"
             ) from None
-        assert self.name is not None
+        if self.name is None:
+            assert self._refusal is not None
+            raise self._refusal
         return self.name
 
     async def watch(self) -> AsyncGenerator[Update]:
@@ -153,12 +165,14 @@ class ServerContractSource:
         while True:
             await self._look.wait()
             self._look.clear()
+            self.missed = False
             try:
                 ruleset, content = await self._fetch()
             except BundleVerificationError as error:
                 yield Update(self.name or "", None, b"", str(error))
             except (EdictumConfigError, ServerRefusedError, ServerProtocolError) as error:
-                # A notice, or the comparison on the console's side, comes again.
+                # A notice comes again, or the comparison after a report.
+                self.missed = True
                 logger.error("the ruleset in force stays: %s", error)
             except EdictumServerError as error:
                 logger.warning("the ruleset in force stays for now: %s", error)
@@ -194,13 +208,17 @@ class ServerContractSource:
     # --- listening ------------------------------------------------------------------------------
 
     async def _listen(self) -> None:
-        async with aclosing(notices(self._client, self._introduction)) as heard:
+        async with aclosing(notices(self._client, self._introduction, self._refused)) as heard:
             async for notice in heard:
                 try:
                     self._heed(notice)
                     self.on_notice(notice)
                 except Exception:
                     logger.exception("a notice of the console could not be understood: %s", notice.kind)
+
+    def _refused(self, error: ServerRefusedError) -> None:
+        self._refusal = error
+        self._named.set()  # whoever waits for a name waits for nothing
 
     def _introduction(self) -> Mapping[str, str]:
         said = {"env": self._client.env}

@@ -272,8 +272,12 @@ class _Segment:
         """
         Delete the files; the lock goes last, so that nobody takes over what is being deleted.
         """
-        self._progress_path.unlink(missing_ok=True)
-        self._path.unlink(missing_ok=True)
+        for path in (self._progress_path, self._path):
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                # Sending and ending wait for no disk.
+                logger.warning("%s is not needed any more and cannot be removed: %s", path, error.strerror or error)
         self.close()
 
     def close(self) -> None:

@@ -48,7 +48,11 @@ class Notice:
     data: Mapping[str, Any]
 
 
-async def notices(client: EdictumServerClient, query: Callable[[], Mapping[str, str]]) -> AsyncGenerator[Notice]:
+async def notices(
+    client: EdictumServerClient,
+    query: Callable[[], Mapping[str, str]],
+    refused_by: Callable[[ServerRefusedError], object],
+) -> AsyncGenerator[Notice]:
     """
     Listen for ever, on the client's loop.
 
@@ -58,6 +62,7 @@ async def notices(client: EdictumServerClient, query: Callable[[], Mapping[str, 
     Args:
         client: The way to the console.
         query: What the agent says about itself, asked for each connection.
+        refused_by: Hears each refusal.
     """
     backoff, last_id, refused = Backoff(), "", ""
     while True:
@@ -76,8 +81,9 @@ async def notices(client: EdictumServerClient, query: Callable[[], Mapping[str, 
             if refused != str(error):
                 logger.error("the console does not let this agent listen, so it learns of no changes: %s", error)
             refused = str(error)
+            refused_by(error)
         except EdictumServerError as error:
-            pause = getattr(error, "retry_after", None) or 0.0
+            pause = getattr(error, "retry_after", None) or pause
             logger.info("the connection with the console ended: %s", error)
         except Exception:
             # Whatever it is, an agent that stopped listening would learn of no changes any more.

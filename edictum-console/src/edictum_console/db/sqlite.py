@@ -215,17 +215,15 @@ class SqliteDatabase(Database):
         """
         transaction = self.require_transaction()
         transaction.check_owner()
-        # Numbered marks come first: a mark without a number has the number after the highest one before it.
-        same = [f"?{number}" for number in range(1, len(shared) + 1)]
-        marks = f"({', '.join([*same, *'?' * len(columns)])})"
+        # One mark for each value of each row: Python 3.14 takes no numbered ones, by which rows could share a value.
+        marks = f"({', '.join('?' * (len(shared) + len(columns)))})"
         begin = f"INSERT INTO {table._meta.tablename} ({', '.join([*shared, *columns])}) VALUES"
         always, inserted = _plain_values([list(shared.values())]), 0
         for start in range(0, len(rows), _ROWS_OF_STATEMENT):
             part = rows[start : start + _ROWS_OF_STATEMENT]
             statement = f"{begin} {', '.join([marks] * len(part))} ON CONFLICT {on_conflict}"
-            values = [*always, *_plain_values(part)]
             try:
-                cursor = await transaction.connection.execute(statement, values)
+                cursor = await transaction.connection.execute(statement, _plain_values(part, always))
             except sqlite3.OperationalError as error:
                 raise _unavailable(error) from error
             inserted += cursor.rowcount
@@ -249,11 +247,11 @@ class SqliteDatabase(Database):
         return {row["name"] for row in await self.fetch("SELECT name FROM sqlite_master WHERE type = 'table'")}
 
 
-def _plain_values(rows: Sequence[Sequence[Any]]) -> list[Any]:
+def _plain_values(rows: Sequence[Sequence[Any]], always: Sequence[Any] = ()) -> list[Any]:
     """
-    Write values in a row as Piccolo does, here rather than by its adapters in the thread.
+    Write values in a row as Piccolo does, here rather than by its adapters in the thread, after ``always``.
     """
-    columns: list[Sequence[Any]] = []
+    columns: list[Sequence[Any]] = [[value] * len(rows) for value in always]
     for column in zip(*rows, strict=True):
         if isinstance(column[0], UUID):
             columns.append(list(map(str, column)))

@@ -8,7 +8,7 @@ import logging
 from typing import Any
 
 from litestar import Request, Response
-from litestar.exceptions import HTTPException, ValidationException
+from litestar.exceptions import HTTPException, InternalServerException, ValidationException
 
 from edictum_console.errors import BadRequestError, ConsoleError, FieldProblem, InvalidError
 from edictum_console.http.headers import request_id
@@ -23,12 +23,16 @@ _TEXTS = {
     413: "the body is larger than this endpoint reads",
 }
 
+_GONE = "client disconnected prematurely"  # the framework has no class of its own for it
+
 
 def answer(request: Request[Any, Any, Any], error: Exception) -> Response[dict[str, Any]]:
     """
     Answer a request that failed; what nobody expected is logged, and says nothing to whoever asked.
     """
     known = _known(error)
+    if isinstance(known, _GoneError):
+        logger.debug("request %s: its sender went away before its body was read", request_id(request.scope))
     if known is None:
         logger.error("request %s failed", request_id(request.scope), exc_info=error)
         known = ConsoleError("the console failed; the request id leads to the reason in its log")
@@ -41,9 +45,20 @@ def _known(error: Exception) -> ConsoleError | None:
         return error
     if isinstance(error, ValidationException):
         return _parameters(error)
+    if isinstance(error, InternalServerException) and error.detail == _GONE:
+        return _GoneError("the sender went away")
     if isinstance(error, HTTPException) and error.status_code in _CODES:
         return _RefusedError(error)
     return None
+
+
+class _GoneError(ConsoleError):
+    """
+    Nobody waits for the answer any more; its status is for the metrics, as proxies count it.
+    """
+
+    status = 499
+    default_code = "sender_gone"
 
 
 class _RefusedError(ConsoleError):

@@ -3,7 +3,8 @@
 -- milliseconds, then four words for each operation: its kind, the number of its key, and two arguments.
 -- Where the first of those is not empty, it is the digest of a request that is done once, and the last of the KEYS
 -- holds its answer.
--- Returns {1, value or false, 0 or 1, ...}, or {0, present value or false, ...} by key, or {kind of error}.
+-- Returns {1, value or false, 0 or 1, ...}; or, where an increment would pass its maximum, {0, where in the list it
+-- stands, present value or false, ...} by key; or {kind of error}.
 local LARGEST = 9007199254740992
 
 local once, digest = nil, ARGV[1]
@@ -61,8 +62,8 @@ for at = 4, #ARGV, 4 do
     number = number + tonumber(first)
     if math.abs(number) >= LARGEST then return {'too_large'} end
     if second ~= '' and number > tonumber(second) then
-      answer = {0}
-      for j = 1, #KEYS do answer[j + 1] = found[j] end
+      answer = {0, (at - 4) / 4}
+      for j = 1, #KEYS do answer[j + 2] = found[j] end
       return keep(answer)
     end
     write(i, text_of(number))

@@ -83,7 +83,7 @@ class Outcome:
 
     Attributes:
         value: The value after it.
-        done: Whether an increment was allowed, a comparison held, or there was something to delete.
+        done: Whether an increment had room, a comparison held, or there was something to delete.
     """
 
     value: str | None
@@ -132,11 +132,11 @@ def compute(values: Mapping[str, str | None], operations: Sequence[Operation]) -
     present = dict(values)
     writes: dict[str, Write] = {}
     outcomes: list[Outcome] = []
-    for operation in operations:
+    for index, operation in enumerate(operations):
         before = present[operation.key]
         outcome, write = _one(before, operation)
         if isinstance(operation, Increment) and not outcome.done:
-            return Applied(refused(values, operations), applied=False), {}
+            return refused(values, operations, index), {}
         outcomes.append(outcome)
         if write is not None:
             writes[operation.key] = write
@@ -144,16 +144,22 @@ def compute(values: Mapping[str, str | None], operations: Sequence[Operation]) -
     return Applied(tuple(outcomes)), writes
 
 
-def refused(values: Mapping[str, str | None], operations: Sequence[Operation]) -> tuple[Outcome, ...]:
+def refused(values: Mapping[str, str | None], operations: Sequence[Operation], full: int) -> Applied:
     """
-    Say what each operation of a list found that was not done, because a counter would have passed its maximum.
+    Say what the operations of a list found that was not done, because a counter would have passed its maximum.
 
-    Only an increment that would have passed for itself is marked as one that would have been allowed.
+    The increments before that one had room; it and those after it, which were not tried, are marked as not allowed.
+
+    Args:
+        values: The present values of all their keys.
+        operations: The list.
+        full: Where in the list that increment stands.
     """
-    return tuple(
-        Outcome(values[operation.key], isinstance(operation, Get | Increment) and _alone(values, operation))
-        for operation in operations
-    )
+    outcomes = [
+        Outcome(values[operation.key], index < full and isinstance(operation, Get | Increment))
+        for index, operation in enumerate(operations)
+    ]
+    return Applied(tuple(outcomes), applied=False)
 
 
 def number_text(number: float) -> str:
@@ -234,10 +240,3 @@ def _one(before: str | None, operation: Operation) -> tuple[Outcome, Write | Non
                 return Outcome(before, False), None
             text = number_text(number)
             return Outcome(text), Write(text)
-
-
-def _alone(values: Mapping[str, str | None], operation: Operation) -> bool:
-    try:
-        return _one(values[operation.key], operation)[0].done
-    except (ConflictError, InvalidError):
-        return False

@@ -175,7 +175,8 @@ class RedisSessionValues:
         if kind == "reused":
             raise reused()
         if kind == 0:
-            return Applied(refused(dict(zip(keys, answer, strict=True)), operations), applied=False)
+            full, *values = answer
+            return refused(dict(zip(keys, values, strict=True)), operations, full)
         pairs = zip(answer[::2], answer[1::2], strict=True)
         return Applied(tuple(Outcome(value, bool(done)) for value, done in pairs))
 

@@ -108,6 +108,10 @@ class SessionController(Controller):
     ) -> Counter | Values | OperationResults:
         """
         Add to a counter by ``{key}/increment``, read many values by ``batch``, or do operations together by ``ops``.
+
+        Operations are tried in their order.  Where an increment would pass its ``max``, nothing of the list is done:
+        ``applied`` is false, and each result has the present value.  That increment is the first one with ``allowed``
+        false; those before it had room, and those after it, which were not tried, have false, too.
         """
         rest, body = _rest(request), await request.body()
         if rest == b"batch":

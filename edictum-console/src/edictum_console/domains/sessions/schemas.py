@@ -157,6 +157,11 @@ class Values:
 class OperationResults:
     """
     What came of a list of operations.
+
+    Attributes:
+        results: One for each: its value, and for ``increment``, whether it was allowed.  Of a list that was not done,
+            the first increment that was not allowed is the one that had no room.
+        applied: Whether they were done.
     """
 
     results: list[dict[str, Any]]

@@ -22,7 +22,7 @@ from edictum_console.domains.sessions.schemas import (
     StoredValue,
     Values,
 )
-from edictum_console.errors import NotFoundError, unfit
+from edictum_console.errors import ConflictError, NotFoundError, unfit
 from edictum_console.state.operations import (
     LARGEST,
     CompareAndSet,
@@ -31,6 +31,7 @@ from edictum_console.state.operations import (
     Operation,
     Outcome,
     Put,
+    number_of,
 )
 from edictum_console.state.operations import Get as Read
 from edictum_console.state.ports import Once, Place, SessionValues
@@ -150,8 +151,10 @@ def _number(outcome: Outcome) -> Any:
     A counter as JSON writes it: whole where it is whole.  What is no number is shown as it is, where nothing was done.
     """
     try:
-        number = float("0" if outcome.value is None else outcome.value)
-    except ValueError:
+        number = number_of(outcome.value)
+    except ConflictError:
+        number = math.inf
+    if not math.isfinite(number):
         return outcome.value
     return int(number) if number.is_integer() else number
 
