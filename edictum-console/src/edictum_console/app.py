@@ -25,7 +25,7 @@ from edictum_console.db.migrations import check_schema, migrate
 from edictum_console.db.opening import database_of
 from edictum_console.db.scope import Scopes, TenantScope
 from edictum_console.domains.accounts.service import StoredPeople
-from edictum_console.domains.events.gathering import Gathering
+from edictum_console.domains.events.gathering import EventGathering
 from edictum_console.domains.events.hearing import Hearing
 from edictum_console.domains.keys.service import StoredKeys
 from edictum_console.domains.notifications.delivering import Deliverer
@@ -136,7 +136,7 @@ def create_app(
         state=State(
             {
                 "database": console.database,
-                "gathering": Gathering(),
+                "gathering": EventGathering(),
                 "hearing": Hearing(),
                 "metrics_token": settings.metrics_token,
                 "hub": hub,
