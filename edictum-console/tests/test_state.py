@@ -54,11 +54,11 @@ from edictum_console.state.redis import (
     RedisLogins,
     RedisMemory,
     RedisPresence,
-    RedisSessionValues,
     check_redis,
     client_of,
 )
 from edictum_console.state.redis_limits import RedisRateLimits
+from edictum_console.state.redis_values import RedisSessionValues
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -65,12 +65,12 @@ from edictum_console.state.redis import (
     RedisLogins,
     RedisMemory,
     RedisPresence,
-    RedisSessionValues,
     check_redis,
     client_of,
     ping,
 )
 from edictum_console.state.redis_limits import RedisRateLimits
+from edictum_console.state.redis_values import RedisSessionValues
 from edictum_console.workers import Worker, workers_of, working
 
 Prepare: TypeAlias = Callable[[Resources], Awaitable[None]]

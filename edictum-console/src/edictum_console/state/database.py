@@ -75,21 +75,40 @@ class ReplyRepository(Repository):
     Answers to requests that may be repeated, of one tenant.
     """
 
-    async def find(self, requests: Iterable[Once]) -> dict[Name, Reply]:
+    async def find(self, once: Once) -> str | None:
+        """
+        The answer that was given, if it was.
+
+        Raises:
+            ConflictError: It was given to another request.
+        """
+        digest, reply = (await self.find_all([once])).get((once.owner, once.key), (None, None))
+        if digest not in (None, once.digest):
+            raise reused()
+        return reply
+
+    async def keep(self, once: Once, reply: str) -> None:
+        """
+        Keep an answer.
+        """
+        await self.keep_all({(once.owner, once.key): (once.digest, reply)})
+
+    async def find_all(self, requests: Iterable[Once]) -> dict[Name, Reply]:
         """
         The answers that were given to requests of these names.
         """
         keys: defaultdict[UUID, list[str]] = defaultdict(list)
         for once in requests:
             keys[once.owner].append(once.key)
-        found, now = {}, datetime.now(UTC)
+        found: dict[Name, Reply] = {}
+        now = datetime.now(UTC)
         chosen = ("key", "digest", "reply", "expires_at")
         for owner, named in keys.items():
             rows = await self._select_among(self._table(IdempotencyKeys), chosen, {"key_id": owner}, "key", named)
             found |= {(owner, row["key"]): (row["digest"], row["reply"]) for row in rows if row["expires_at"] > now}
         return found
 
-    async def keep(self, replies: Mapping[Name, Reply]) -> None:
+    async def keep_all(self, replies: Mapping[Name, Reply]) -> None:
         """
         Keep answers.
         """
@@ -138,14 +157,14 @@ class DatabaseSessionValues:
         names |= {f"once:{once.owner}:{once.key}" for once in repeatable}
         async with scope.transaction():
             await scope.database.lock(*names)
-            kept = await replies.find(repeatable)
+            kept = await replies.find_all(repeatable)
             found = await rows.values(place.env, keys)
             turn = _Turn({key: found.get(key) for key in keys}, kept)
             outcomes = [turn.outcome(request) for request in requests]
             if turn.writes:
                 await rows.write(place.env, turn.writes)
             if turn.replies:
-                await replies.keep(turn.replies)
+                await replies.keep_all(turn.replies)
         return outcomes
 
 
