@@ -1,8 +1,8 @@
 """
 Doing what several requests ask for at once: a commit, or a round trip, costs as much for one as for twenty.
 
-What comes while nothing is going on is done at once.  What comes meanwhile waits, and then goes together; never longer
-than what goes before it takes.
+What comes while nothing is going on is done at once.  What comes meanwhile waits, never longer than that takes, and is
+then done together.
 """
 
 from __future__ import annotations
@@ -50,20 +50,23 @@ class Gathering(Generic[Q, A]):
     Args:
         most: How much is done together, unless a single thing is more.
         size: How much something is; None counts each as one.
+        at_once: In how many goes it may be done at one place at the same time.
     """
 
-    def __init__(self, most: int, size: Callable[[Q], int] | None = None) -> None:
+    def __init__(self, most: int, size: Callable[[Q], int] | None = None, at_once: int = 1) -> None:
         self._most = most
         self._size = size or (lambda _: 1)
+        self._at_once = at_once
         self._waiting: dict[Hashable, list[_Asked[Q, A]]] = {}
-        self._working: set[asyncio.Task[None]] = set()
+        self._working: dict[Hashable, int] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def done(self, place: Hashable, what: Q, do: Do[Q, A]) -> A:
         """
         Do something, perhaps together with others.
 
         Args:
-            place: Where it belongs; only what belongs to one place is done together, and one after the other.
+            place: Where it belongs; only what belongs to one place is done together.
             what: What to do.
             do: Does things of this place: all of them, or it raises and has done none.
 
@@ -74,14 +77,14 @@ class Gathering(Generic[Q, A]):
             UnavailableError: It could not be done, or nobody knows; nothing is tried twice then.
         """
         asked: _Asked[Q, A] = _Asked(what, asyncio.get_running_loop().create_future())
-        if place in self._waiting:
-            self._waiting[place].append(asked)
-        else:
-            self._waiting[place] = [asked]
+        self._waiting.setdefault(place, []).append(asked)
+        working = self._working.setdefault(place, 0)
+        if working < self._at_once:
+            self._working[place] = working + 1
             # In a task of its own, so that no request's end takes the others along.
             task = asyncio.create_task(self._work(place, do))
-            self._working.add(task)
-            task.add_done_callback(self._working.discard)
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
         return await asked.answer
 
     async def _work(self, place: Hashable, do: Do[Q, A]) -> None:
@@ -90,23 +93,31 @@ class Gathering(Generic[Q, A]):
         """
         taken: list[_Asked[Q, A]] = []
         try:
-            while self._waiting[place]:
-                taken = self._take(self._waiting[place])
-                try:
-                    await _together(taken, do)
-                except UnavailableError as error:
-                    # What came meanwhile is told as well: it would only wait as long for the same.
-                    for asked in (*taken, *self._waiting[place]):
-                        asked.tell(error)
-                    self._waiting[place].clear()
-                except Exception as error:
-                    if len(taken) == 1:
-                        taken[0].tell(error)
-                    else:
-                        await _each(taken, do)
+            while taken := self._take(self._waiting[place]):
+                await self._do(place, taken, do)
         finally:
-            for asked in (*taken, *self._waiting.pop(place)):
+            self._working[place] -= 1
+            left = [] if self._working[place] else self._forget(place)
+            for asked in (*taken, *left):
                 asked.answer.cancel()
+
+    async def _do(self, place: Hashable, taken: Sequence[_Asked[Q, A]], do: Do[Q, A]) -> None:
+        try:
+            await _together(taken, do)
+        except UnavailableError as error:
+            # What came meanwhile is told as well: it would only wait as long for the same.
+            waiting, self._waiting[place] = self._waiting[place], []
+            for asked in (*taken, *waiting):
+                asked.tell(error)
+        except Exception as error:
+            if len(taken) == 1:
+                taken[0].tell(error)
+            else:
+                await _each(taken, do)
+
+    def _forget(self, place: Hashable) -> list[_Asked[Q, A]]:
+        del self._working[place]
+        return self._waiting.pop(place)
 
     def _take(self, waiting: list[_Asked[Q, A]]) -> list[_Asked[Q, A]]:
         number = size = 0
