@@ -18,18 +18,13 @@ class Work:
 
     def __init__(self) -> None:
         self.calls: list[list[str]] = []
-        self.most_at_once = 0
-        self._going_on = 0
         self.open = asyncio.Event()
         self.raised: dict[str, Exception] = {}
         self.answered: dict[str, Exception] = {}
 
     async def do(self, asked: Sequence[str]) -> list[str | Exception]:
         self.calls.append(list(asked))
-        self._going_on += 1
-        self.most_at_once = max(self.most_at_once, self._going_on)
         await self.open.wait()
-        self._going_on -= 1
         for one in asked:
             if one in self.raised:
                 raise self.raised[one]
@@ -90,36 +85,6 @@ def test_outage_is_told_to_all_that_wait_without_another_try() -> None:
     asyncio.run(check())
 
 
-def test_things_are_done_at_once_as_often_as_they_may_and_no_more() -> None:
-    async def check() -> None:
-        gathering, work = Gathering[str, str](10, at_once=2), Work()
-        tasks = await begun(gathering, work, "a", "b", "c", "d")
-        assert work.calls == [["a"], ["b"]]
-        work.open.set()
-        assert await outcomes(tasks) == ["A", "B", "C", "D"]
-        assert work.calls == [["a"], ["b"], ["c", "d"]]
-        assert work.most_at_once == 2
-        assert await gathering.done("place", "e", work.do) == "E"
-
-    asyncio.run(check())
-
-
-def test_outage_of_one_go_leaves_the_other_and_what_comes_later_alone() -> None:
-    async def check() -> None:
-        gathering, away, there = Gathering[str, str](10, at_once=2), Work(), Work()
-        away.raised["a"] = UnavailableError("away")
-        (first,) = await begun(gathering, away, "a")
-        (second,) = await begun(gathering, there, "b")
-        (third,) = await begun(gathering, there, "c")
-        away.open.set()
-        assert await outcomes([first, third]) == [UnavailableError] * 2
-        (fourth,) = await begun(gathering, away, "d")
-        there.open.set()
-        assert await outcomes([second, fourth]) == ["B", "D"]
-
-    asyncio.run(check())
-
-
 def test_request_that_ends_leaves_what_is_being_done_and_its_neighbours_alone() -> None:
     async def check() -> None:
         gathering, work = Gathering[str, str](10), Work()
@@ -168,7 +133,7 @@ def test_nothing_is_kept_of_what_was_done() -> None:
         for name in "ab":
             await asyncio.gather(gathering.done(name, name, work.do), return_exceptions=True)
         await asyncio.sleep(0)
-        assert {**gathering._waiting, **gathering._working} == {}
+        assert gathering._waiting == {}
         assert gathering._tasks == set()
 
     asyncio.run(check())

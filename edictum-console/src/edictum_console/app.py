@@ -136,7 +136,7 @@ def create_app(
         state=State(
             {
                 "database": console.database,
-                "gathering": EventGathering(at_once=console.database.writes_at_once),
+                "gathering": EventGathering(),
                 "hearing": Hearing(),
                 "metrics_token": settings.metrics_token,
                 "hub": hub,

@@ -50,15 +50,12 @@ class Gathering(Generic[Q, A]):
     Args:
         most: How much is done together, unless a single thing is more.
         size: How much something is; None counts each as one.
-        at_once: In how many goes it may be done at one place at the same time.
     """
 
-    def __init__(self, most: int, size: Callable[[Q], int] | None = None, at_once: int = 1) -> None:
+    def __init__(self, most: int, size: Callable[[Q], int] | None = None) -> None:
         self._most = most
         self._size = size or (lambda _: 1)
-        self._at_once = at_once
         self._waiting: dict[Hashable, list[_Asked[Q, A]]] = {}
-        self._working: dict[Hashable, int] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def done(self, place: Hashable, what: Q, do: Do[Q, A]) -> A:
@@ -66,7 +63,7 @@ class Gathering(Generic[Q, A]):
         Do something, perhaps together with others.
 
         Args:
-            place: Where it belongs; only what belongs to one place is done together.
+            place: Where it belongs; only what belongs to one place is done together, and one after the other.
             what: What to do.
             do: Does things of this place: all of them, or it raises and has done none.
 
@@ -77,10 +74,10 @@ class Gathering(Generic[Q, A]):
             UnavailableError: It could not be done, or nobody knows; nothing is tried twice then.
         """
         asked: _Asked[Q, A] = _Asked(what, asyncio.get_running_loop().create_future())
-        self._waiting.setdefault(place, []).append(asked)
-        working = self._working.setdefault(place, 0)
-        if working < self._at_once:
-            self._working[place] = working + 1
+        if place in self._waiting:
+            self._waiting[place].append(asked)
+        else:
+            self._waiting[place] = [asked]
             # In a task of its own, so that no request's end takes the others along.
             task = asyncio.create_task(self._work(place, do))
             self._tasks.add(task)
@@ -96,9 +93,7 @@ class Gathering(Generic[Q, A]):
             while taken := self._take(self._waiting[place]):
                 await self._do(place, taken, do)
         finally:
-            self._working[place] -= 1
-            left = [] if self._working[place] else self._forget(place)
-            for asked in (*taken, *left):
+            for asked in (*taken, *self._waiting.pop(place)):
                 asked.answer.cancel()
 
     async def _do(self, place: Hashable, taken: Sequence[_Asked[Q, A]], do: Do[Q, A]) -> None:
@@ -114,10 +109,6 @@ class Gathering(Generic[Q, A]):
                 taken[0].tell(error)
             else:
                 await _each(taken, do)
-
-    def _forget(self, place: Hashable) -> list[_Asked[Q, A]]:
-        del self._working[place]
-        return self._waiting.pop(place)
 
     def _take(self, waiting: list[_Asked[Q, A]]) -> list[_Asked[Q, A]]:
         number = size = 0

@@ -74,14 +74,9 @@ class OpenTransaction:
 class Database(ABC):
     """
     One open database.
-
-    Attributes:
-        dialect: Which one.
-        writes_at_once: How many transactions of one kind are worth having at the same time.
     """
 
     dialect: Literal["sqlite", "postgres"]
-    writes_at_once: int
 
     def __init__(self, engine: Engine[Any]) -> None:
         self._engine = engine

@@ -106,7 +106,6 @@ class PostgresDatabase(Database):
     """
 
     dialect = "postgres"
-    writes_at_once = 2  # a third one only makes them smaller, and more
 
     def __init__(self, url: str) -> None:
         self._postgres = _Engine(config={"dsn": url})

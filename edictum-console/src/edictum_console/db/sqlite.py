@@ -87,7 +87,6 @@ class SqliteDatabase(Database):
     """
 
     dialect = "sqlite"
-    writes_at_once = 1
 
     def __init__(self, path: Path) -> None:
         self._path = path

@@ -21,11 +21,10 @@ class EventGathering:
 
     Args:
         most: How many events one transaction may have, unless a single batch has more.
-        at_once: How many transactions may be going on for one place: while one waits for the disk, another one works.
     """
 
-    def __init__(self, most: int = 2000, at_once: int = 1) -> None:
-        self._gathering: Gathering[Sequence[Event], set[UUID]] = Gathering(most, len, at_once)
+    def __init__(self, most: int = 2000) -> None:
+        self._gathering: Gathering[Sequence[Event], set[UUID]] = Gathering(most, len)
 
     async def store(self, place: object, events: Sequence[Event], store: Store) -> set[UUID]:
         """
