@@ -42,7 +42,7 @@ from servers import Postgres, Redis  # noqa: E402  of the console's tests, which
 STORES = ("sqlite", "postgres", "postgres+redis")
 BATCH = 50
 REPEATED = 10  # every so many batches, one that was delivered before comes again
-KEYS = 8  # one may make 6,000 requests a minute
+KEYS = 8
 ON_DISK = {"fsync": "on", "shared_buffers": "256MB", "max_wal_size": "4GB"}
 TOOLS = ("read_file", "search_code", "run_command", "query_orders", "send_mail")
 POLICY = "cde82d2892b4192bbc767105caf2bb65ad3ad83cd90f3c86524a63e3cb8be021"
@@ -304,7 +304,9 @@ def variables_of(store: str, sides: int) -> Iterator[list[dict[str, str]]]:
     Start what a store needs, and yield the settings of each console.
     """
     secrets = {"EDICTUM_SECRET_KEY": token_hex(32), "EDICTUM_SIGNING_KEY_SECRET": token_hex(32)}
-    own = {"EDICTUM_EVENTS_PER_MINUTE": "100000000", **secrets}
+    # Everything is counted, and nothing refused.
+    own = {"EDICTUM_EVENTS_PER_MINUTE": "100000000", "EDICTUM_REQUESTS_PER_MINUTE": "10000000", **secrets}
+    own["EDICTUM_SESSION_REQUESTS_PER_MINUTE"] = "10000000"
     with ExitStack() as stack:
         found = [dict(own) for _ in range(sides)]
         if store != "sqlite":

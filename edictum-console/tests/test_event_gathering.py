@@ -7,7 +7,7 @@ from uuid import UUID
 
 import pytest
 from edictum_console.domains.events.event import Event
-from edictum_console.domains.events.gathering import Gathering
+from edictum_console.domains.events.gathering import EventGathering
 from edictum_console.errors import UnavailableError
 from test_event_upkeep import event
 
@@ -38,7 +38,7 @@ def made(*names: str) -> list[Event]:
     return [event(timedelta(), call_id=name) for name in names]
 
 
-async def begun(gathering: Gathering, log: Log, *batches: list[Event]) -> list[asyncio.Task[set[UUID]]]:
+async def begun(gathering: EventGathering, log: Log, *batches: list[Event]) -> list[asyncio.Task[set[UUID]]]:
     """
     Deliver batches one after the other, while nothing is stored.
     """
@@ -52,7 +52,7 @@ async def begun(gathering: Gathering, log: Log, *batches: list[Event]) -> list[a
 
 def test_batches_that_wait_are_stored_together_and_each_learns_of_its_own() -> None:
     async def check() -> None:
-        gathering, log = Gathering(), Log()
+        gathering, log = EventGathering(), Log()
         tasks = await begun(gathering, log, made("a"), made("b", "c"), made("c", "a"), made("d"))
         assert log.calls == [["a"]]
         log.open.set()
@@ -66,7 +66,7 @@ def test_batches_that_wait_are_stored_together_and_each_learns_of_its_own() -> N
 
 def test_places_do_not_wait_for_each_other() -> None:
     async def check() -> None:
-        gathering, held, free = Gathering(), Log(), Log()
+        gathering, held, free = EventGathering(), Log(), Log()
         (waiting,) = await begun(gathering, held, made("a"))
         free.open.set()
         assert len(await gathering.store("elsewhere", made("a"), free.store)) == 1
@@ -78,7 +78,7 @@ def test_places_do_not_wait_for_each_other() -> None:
 
 def test_transaction_has_no_more_events_than_it_may() -> None:
     async def check() -> None:
-        gathering, log = Gathering(most=3), Log()
+        gathering, log = EventGathering(most=3), Log()
         tasks = await begun(gathering, log, made("a"), made("b", "c"), made("d", "e"), made("f", "g", "h", "i"))
         log.open.set()
         await asyncio.gather(*tasks)
@@ -89,7 +89,7 @@ def test_transaction_has_no_more_events_than_it_may() -> None:
 
 def test_batch_that_cannot_be_stored_does_not_keep_others_out() -> None:
     async def check() -> None:
-        gathering, log = Gathering(), Log()
+        gathering, log = EventGathering(), Log()
         log.refused["b"] = ZeroDivisionError()
         tasks = await begun(gathering, log, made("a"), made("b"), made("c"))
         log.open.set()
@@ -102,7 +102,7 @@ def test_batch_that_cannot_be_stored_does_not_keep_others_out() -> None:
 
 def test_database_that_is_away_fails_all_that_wait_and_the_next_is_tried_anew() -> None:
     async def check() -> None:
-        gathering, log = Gathering(), Log()
+        gathering, log = EventGathering(), Log()
         log.refused["b"] = UnavailableError("away")
         tasks = await begun(gathering, log, made("a"), made("b"), made("c"))
         log.open.set()
@@ -116,7 +116,7 @@ def test_database_that_is_away_fails_all_that_wait_and_the_next_is_tried_anew() 
 
 def test_request_that_ends_early_takes_no_other_along() -> None:
     async def check() -> None:
-        gathering, log = Gathering(), Log()
+        gathering, log = EventGathering(), Log()
         tasks = await begun(gathering, log, made("a"), made("b"), made("c"))
         for task in tasks[:2]:
             task.cancel()

@@ -6,8 +6,10 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+import sqlite3
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from contextvars import Context
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -54,13 +56,15 @@ from edictum_console.state.redis import (
     RedisLogins,
     RedisMemory,
     RedisPresence,
-    RedisSessionValues,
     check_redis,
     client_of,
 )
 from edictum_console.state.redis_limits import RedisRateLimits
+from edictum_console.state.redis_values import RedisSessionValues
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from redis.exceptions import ResponseError
+from servers import Postgres
 
 HOUR = timedelta(hours=1)
 PRESENT = timedelta(seconds=2)  # for how long a stream counts
@@ -79,6 +83,24 @@ class Stores:
 
 
 WithStores = Callable[[Callable[[Stores], Awaitable[Any]]], Any]
+
+
+async def no_wake(tenant: UUID) -> None:
+    pass
+
+
+@asynccontextmanager
+async def opened(database: Database) -> AsyncIterator[tuple[Database, Place]]:
+    """
+    A database with its schema and a tenant.
+    """
+    await database.open()
+    try:
+        await migrate(database)
+        tenant, _ = await with_person(database)
+        yield database, Place(tenant, "production")
+    finally:
+        await database.close()
 
 
 async def with_person(database: Database) -> tuple[UUID, UUID]:
@@ -222,6 +244,42 @@ def test_one_of_many_concurrent_comparisons_wins(with_stores: WithStores) -> Non
     with_stores(check)
 
 
+def test_requests_that_are_done_together_each_get_their_own_answer(with_stores: WithStores) -> None:
+    async def check(stores: Stores) -> None:
+        await stores.values.apply(stores.place, [Put("text", "x")])
+        once, other = Once(new_id(), "try", "d" * 64), Place(stores.place.tenant_id, "staging")
+        asked: list[tuple[Place, list[Operation], Once | None]] = [
+            (stores.place, [Increment("n")], None),
+            (stores.place, [Put("left", "1"), Increment("text")], None),
+            (stores.place, [Increment("n", 2), Get("n")], once),
+            (other, [Increment("n", 10)], None),
+            (stores.place, [Put("left", "1"), Increment("n", 1, maximum=3)], None),
+            (stores.place, [Increment("n", 2), Get("n")], once),
+            (stores.place, [Increment("n", 2)], attrs.evolve(once, digest="e" * 64)),
+            (stores.place, [Delete("n"), Increment("n", 2.0**53)], None),
+            (stores.place, [Increment("n"), Put("seen", "1"), Delete("text")], None),
+            (stores.place, [Get("text"), Get("n"), Get("left")], None),
+        ]
+        calls = [stores.values.apply(place, operations, name) for place, operations, name in asked]
+        found = await asyncio.gather(*calls, return_exceptions=True)
+        assert [one.code if isinstance(one, ConflictError | InvalidError) else one for one in found] == [
+            Applied((Outcome("1"),)),
+            "not_a_number",
+            Applied((Outcome("3"), Outcome("3"))),
+            Applied((Outcome("10"),)),
+            Applied((Outcome(None, False), Outcome("3", False)), applied=False),
+            Applied((Outcome("3"), Outcome("3"))),
+            "idempotency_key_reused",
+            "number_too_large",
+            Applied((Outcome("4"), Outcome("1"), Outcome(None))),
+            Applied((Outcome(None), Outcome("4"), Outcome(None))),
+        ]
+        left = {"n": "4", "seen": "1", "text": None, "left": None}
+        assert left == await stores.values.read(stores.place, list(left))
+
+    with_stores(check)
+
+
 @pytest.mark.parametrize("text", ["", "x", "0x10", " 5", "5 ", "1_000", "٣", "nan", "inf", "1e", "--1", "1.2.3"])
 def test_increment_of_what_is_no_number_is_refused_and_nothing_is_done(with_stores: WithStores, text: str) -> None:
     async def check(stores: Stores) -> None:
@@ -297,6 +355,39 @@ def test_store_does_what_the_sequential_model_does(with_stores: WithStores) -> N
                 assert expected == found, operations
                 model |= {key: write.value for key, write in writes.items()}
                 assert model == await stores.values.read(place, ["a", "b", "c"]), operations
+
+    with_stores(check)
+
+
+@pytest.mark.property
+def test_requests_that_come_at_once_are_done_as_if_one_after_the_other(with_stores: WithStores) -> None:
+    examples: list[list[list[Operation]]] = []
+
+    @settings(max_examples=25, deadline=None, database=None)
+    @given(st.lists(st.lists(OPERATIONS, min_size=1, max_size=4), min_size=2, max_size=10))
+    def collect(requests: list[list[Operation]]) -> None:
+        examples.append(requests)
+
+    collect()
+
+    async def check(stores: Stores) -> None:
+        for requests in examples:
+            place = Place(stores.place.tenant_id, f"e{new_id()}")
+            model: dict[str, str | None] = dict.fromkeys("abc")
+            expected: list[object] = []
+            for operations in requests:
+                try:
+                    applied, writes = compute(model, operations)
+                except (ConflictError, InvalidError) as error:
+                    expected.append(error.code)
+                else:
+                    expected.append(applied)
+                    model |= {key: write.value for key, write in writes.items()}
+            calls = [stores.values.apply(place, operations) for operations in requests]
+            found = await asyncio.gather(*calls, return_exceptions=True)
+            said = [one.code if isinstance(one, ConflictError | InvalidError) else one for one in found]
+            assert expected == said, requests
+            assert model == await stores.values.read(place, ["a", "b", "c"]), requests
 
     with_stores(check)
 
@@ -574,6 +665,75 @@ def test_redis_that_goes_away_is_unavailable_and_the_bus_comes_back_by_itself(re
                 signal = Signal("wake", new_id())
                 await RedisBus(other).send(signal)
                 assert signal == await heard.get()
+
+    asyncio.run(check())
+
+
+async def in_turn(values: SessionValues, place: Place, *asked: Sequence[Operation]) -> list[asyncio.Task[Applied]]:
+    """
+    Ask for operations, each once those before it wait.
+    """
+    tasks = []
+    for operations in asked:
+        tasks.append(asyncio.create_task(values.apply(place, operations), context=Context()))
+        for _ in range(5):
+            await asyncio.sleep(0)
+    return tasks
+
+
+@pytest.mark.fault
+def test_database_that_ends_a_transaction_fails_all_of_it_and_nothing_is_done(postgres: Postgres) -> None:
+    async def check() -> None:
+        async with opened(PostgresDatabase(postgres.new_database())) as (database, place):
+            values = DatabaseSessionValues(Scopes(database, no_wake))
+            async with database.transaction():
+                await database.lock(f"session:{place.tenant_id}:{place.env}:held")
+                tasks = await in_turn(values, place, [Increment("n"), Get("held")], *[[Increment("n")]] * 5)
+                ended: list[Any] = []
+                while not ended:
+                    ended = await database.fetch(
+                        "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+                    )
+                found = await asyncio.gather(*tasks, return_exceptions=True)
+            assert [UnavailableError] * 6 == [type(one) for one in found]
+            assert await values.read(place, ["n"]) == {"n": None}
+            assert (await values.apply(place, [Increment("n")])).outcomes == (Outcome("1"),)
+
+    asyncio.run(check())
+
+
+def test_request_that_the_database_refuses_does_not_keep_its_neighbours_out(tmp_path: Path) -> None:
+    async def check() -> None:
+        async with opened(SqliteDatabase(tmp_path / "console.db")) as (database, place):
+            await database.fetch(
+                "CREATE TRIGGER refuse BEFORE INSERT ON session_values WHEN NEW.key = 'bad' "
+                "BEGIN SELECT RAISE(ABORT, 'refused'); END"
+            )
+            values = DatabaseSessionValues(Scopes(database, no_wake))
+            asked: list[list[Operation]] = [[Increment("n")]] * 3
+            tasks = await in_turn(values, place, *asked, [Increment("n"), Put("bad", "1")], *asked)
+            found = await asyncio.gather(*tasks, return_exceptions=True)
+            assert isinstance(found.pop(3), sqlite3.IntegrityError)
+            assert {str(number) for number in range(1, 7)} == {one.outcomes[0].value for one in found}  # type: ignore[union-attr]
+            assert await values.read(place, ["n", "bad"]) == {"n": "6", "bad": None}
+
+    asyncio.run(check())
+
+
+def test_request_that_redis_refuses_does_not_keep_its_neighbours_out(redis_server: Any) -> None:
+    async def check() -> None:
+        async with client_of(redis_server.url) as client:
+            values, place, once = (
+                RedisSessionValues(client),
+                Place(new_id(), "production"),
+                Once(new_id(), "a", "d" * 64),
+            )
+            await client.lpush(f"edictum:{place.tenant_id}:once:{once.owner}:{once.key}", "no answer")
+            names = [None, None, once, None]
+            calls = [values.apply(place, [Increment("n")], name) for name in names]
+            found = await asyncio.gather(*calls, return_exceptions=True)
+            assert isinstance(found.pop(2), ResponseError)
+            assert [Applied((Outcome(str(number)),)) for number in (1, 2, 3)] == found
 
     asyncio.run(check())
 

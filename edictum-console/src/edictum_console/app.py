@@ -25,7 +25,7 @@ from edictum_console.db.migrations import check_schema, migrate
 from edictum_console.db.opening import database_of
 from edictum_console.db.scope import Scopes, TenantScope
 from edictum_console.domains.accounts.service import StoredPeople
-from edictum_console.domains.events.gathering import Gathering
+from edictum_console.domains.events.gathering import EventGathering
 from edictum_console.domains.events.hearing import Hearing
 from edictum_console.domains.keys.service import StoredKeys
 from edictum_console.domains.notifications.delivering import Deliverer
@@ -65,12 +65,12 @@ from edictum_console.state.redis import (
     RedisLogins,
     RedisMemory,
     RedisPresence,
-    RedisSessionValues,
     check_redis,
     client_of,
     ping,
 )
 from edictum_console.state.redis_limits import RedisRateLimits
+from edictum_console.state.redis_values import RedisSessionValues
 from edictum_console.workers import Worker, workers_of, working
 
 Prepare: TypeAlias = Callable[[Resources], Awaitable[None]]
@@ -136,7 +136,7 @@ def create_app(
         state=State(
             {
                 "database": console.database,
-                "gathering": Gathering(),
+                "gathering": EventGathering(),
                 "hearing": Hearing(),
                 "metrics_token": settings.metrics_token,
                 "hub": hub,

@@ -86,6 +86,12 @@ class _Engine(PostgresEngine):
         Run a query, in the open transaction if there is one.
         """
         query, values = querystring.compile_string(engine_type=self.engine_type)
+        return await self.run(query, values)
+
+    async def run(self, query: str, values: Sequence[Any]) -> Any:
+        """
+        Run a statement, in the open transaction if there is one.
+        """
         transaction = cast(OpenTransaction | None, self.current_transaction.get())
         with _reaching():
             if transaction is not None:
@@ -265,6 +271,16 @@ class PostgresDatabase(Database):
             found: list[Any] = await transaction.connection.fetch(statement, *arrays, *shared.values())
         return found
 
+    async def select_among(
+        self, table: type[Table], columns: Sequence[str], same: Mapping[str, Any], among: str, values: Sequence[Any]
+    ) -> Sequence[Mapping[str, Any]]:
+        """
+        Read rows; the values go in an array, so the statement is the same for any number of them.
+        """
+        statement = _selection(table, tuple(columns), tuple(same), among)
+        found: Sequence[Mapping[str, Any]] = await self._postgres.run(statement, [*same.values(), list(values)])
+        return found
+
     async def keep_partitions(self, table: type[Table], partitions: Mapping[str, tuple[int, int]], oldest: int) -> None:
         """
         Make parts of a table that is divided by ``day``, and drop those that are over.
@@ -339,6 +355,16 @@ def _insertion(table: type[Table], columns: tuple[str, ...], shared: tuple[str, 
         f"INSERT INTO {name} ({', '.join((*columns, *shared))}) "
         f"SELECT rows.*{values} FROM unnest({rows}) AS rows ON CONFLICT {on_conflict}"
     )
+
+
+@cache
+def _selection(table: type[Table], columns: tuple[str, ...], same: tuple[str, ...], among: str) -> str:
+    """
+    The statement that reads rows: the values that all have, then an array of those of which each has one.
+    """
+    conditions = [f"{name} = ${number}" for number, name in enumerate(same, 1)]
+    conditions.append(f"{among} = ANY(${len(same) + 1})")
+    return f"SELECT {', '.join(columns)} FROM {table._meta.tablename} WHERE {' AND '.join(conditions)}"
 
 
 def _lock_number(name: str) -> int:

@@ -92,6 +92,26 @@ class Repository:
         chosen = columns or tuple(table._meta.columns)
         return table.select(*chosen).where(table.tenant_id == self._scope.tenant_id)
 
+    async def _select_among(
+        self,
+        table: type[TenantTable],
+        columns: Sequence[str],
+        same: Mapping[str, Any],
+        among: str,
+        values: Sequence[Any],
+    ) -> Sequence[Mapping[str, Any]]:
+        """
+        Read rows of the tenant by a statement that is prepared once.
+
+        Args:
+            table: The table.
+            columns: What is read.
+            same: Values that the rows have, by the names of their columns; without the tenant.
+            among: A column of which each row has one of some values.
+            values: These values.
+        """
+        return await self._scope.database.select_among(table, columns, self._owned(same), among, values)
+
     def _count(self, table: type[TenantTable]) -> Count:
         """
         The number of the tenant's rows.

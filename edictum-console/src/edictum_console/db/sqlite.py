@@ -61,6 +61,12 @@ class _Engine(SQLiteEngine):
         Run a query, in the open transaction if there is one.
         """
         query, values = querystring.compile_string(engine_type=self.engine_type)
+        return await self.run(query, values)
+
+    async def run(self, query: str, values: Sequence[Any]) -> Any:
+        """
+        Run a statement, in the open transaction if there is one.
+        """
         transaction = cast(OpenTransaction | None, self.current_transaction.get())
         if transaction is not None:
             transaction.check_owner()
@@ -228,6 +234,22 @@ class SqliteDatabase(Database):
                 raise _unavailable(error) from error
             inserted += cursor.rowcount
         return inserted
+
+    async def select_among(
+        self, table: type[Table], columns: Sequence[str], same: Mapping[str, Any], among: str, values: Sequence[Any]
+    ) -> Sequence[Mapping[str, Any]]:
+        """
+        Read rows, many values in each statement.
+        """
+        same_values = _plain_values([list(same.values())])
+        begin = f"SELECT {', '.join(columns)} FROM {table._meta.tablename} WHERE "
+        begin += "".join(f"{name} = ? AND " for name in same)
+        found: list[Mapping[str, Any]] = []
+        for start in range(0, len(values), _ROWS_OF_STATEMENT):
+            part = values[start : start + _ROWS_OF_STATEMENT]
+            statement = f"{begin}{among} IN ({', '.join('?' * len(part))})"
+            found += await self._sqlite.run(statement, [*same_values, *part])
+        return found
 
     async def keep_partitions(self, table: type[Table], partitions: Mapping[str, tuple[int, int]], oldest: int) -> None:
         """

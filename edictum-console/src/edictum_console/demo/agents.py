@@ -21,7 +21,7 @@ from edictum_console.domains.approvals.schemas import ApprovalRequest
 from edictum_console.domains.approvals.service import ApprovalService
 from edictum_console.domains.approvals.wire import Dialect
 from edictum_console.domains.events.batches import Batch
-from edictum_console.domains.events.gathering import Gathering
+from edictum_console.domains.events.gathering import EventGathering
 from edictum_console.domains.events.hearing import Hearing
 from edictum_console.domains.events.service import IngestService
 from edictum_console.domains.sessions.schemas import NewValue
@@ -100,7 +100,7 @@ async def play_agents(resources: Resources, scope: TenantScope, actors: Mapping[
     await _ask(resources, scope, actors, caller)
     now = await scope.database.now()
     settings = attrs.evolve(resources.settings, events_per_minute=10**6, events_per_batch=10**5)
-    gathering, hearing = Gathering(), Hearing()
+    gathering, hearing = EventGathering(), Hearing()
     for agent in AGENTS:
         actor, week = actors[agent.agent_id], await played(agent, now)
         # Limits of its own: what is configured is for agents that are not under our hands.

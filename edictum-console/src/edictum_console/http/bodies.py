@@ -40,6 +40,7 @@ Note: TypeAlias = Annotated[str, Meta(max_length=2000)]
 
 _DEEPEST = 32
 _MOST_KEYS = 10_000
+_SHORT = 5 * _MOST_KEYS  # bytes, which cannot hold more keys
 _MOST_PROBLEMS = 50
 _LIMITS = ("ge", "le", "min_length", "max_length", "pattern", "description")
 _LEAVES = (str, int, float, bool, UUID, datetime)
@@ -72,6 +73,30 @@ def read_json(body: bytes) -> Any:
         raise BadRequestError("the body is not JSON", "invalid_json") from None
     _check_shape(value)
     return value
+
+
+def reader(kind: type[T]) -> Callable[[bytes], T]:
+    """
+    Make what reads the bodies of a class that come all the time.
+
+    The decoder alone reads most of them, five times as fast; whatever it does not like, or might like too well, goes
+    the long way, and what that says counts.
+
+    Args:
+        kind: A class for agents, without times: the decoder does not ask for their zones.
+    """
+    decode = msgspec.json.Decoder(kind).decode
+
+    def read(body: bytes) -> T:
+        plain = len(body) <= _SHORT and b"\\u0000" not in body and body.count(b"{") + body.count(b"[") <= _DEEPEST
+        if plain:
+            try:
+                return decode(body)
+            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+                pass
+        return structure(read_json(body), kind)
+
+    return read
 
 
 def structure(value: Any, kind: type[T]) -> T:

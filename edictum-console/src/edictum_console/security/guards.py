@@ -50,13 +50,20 @@ async def login(connection: Connection, handler: BaseRouteHandler) -> None:
         raise ForbiddenError("a script's token may not do this; sign in", "login_only")
 
 
-def key(scope: KeyScope) -> Guard:
+def key(scope: KeyScope, limit: Callable[[Settings], Limit] | None = None) -> Guard:
     """
     Let API keys in that have a scope.
+
+    Args:
+        scope: The scope.
+        limit: Makes of the settings how often each key may call; None for what all routes allow together.  Each guard
+            of a route costs the framework a copy of the route, so both are one.
     """
 
     async def guard(connection: Connection, handler: BaseRouteHandler) -> None:
         _check_key(connection.user, (scope,))
+        if limit is not None:
+            await _take(limit(connection.app.state.settings), connection)
 
     return guard
 
@@ -91,22 +98,22 @@ async def metrics_reader(connection: ASGIConnection[Any, Any, Any, Any], handler
         raise UnauthorizedError("set EDICTUM_METRICS_TOKEN to read metrics from another machine", "token_missing")
 
 
-def limited(limit: Limit | Callable[[Settings], Limit]) -> Guard:
+def limited(limit: Limit) -> Guard:
     """
     Limit how often each key, person or, where nobody is signed in, address may call.
-
-    Args:
-        limit: The limit, or what makes it of the settings.
     """
 
     async def guard(connection: Connection, handler: BaseRouteHandler) -> None:
-        limits: RateLimits = connection.app.state.limits
-        found = limit if isinstance(limit, Limit) else limit(connection.app.state.settings)
-        wait = await limits.take(found, _subject(connection))
-        if wait:
-            raise RateLimitedError("too many requests; try again later", wait)
+        await _take(limit, connection)
 
     return guard
+
+
+async def _take(limit: Limit, connection: Connection) -> None:
+    limits: RateLimits = connection.app.state.limits
+    wait = await limits.take(limit, _subject(connection))
+    if wait:
+        raise RateLimitedError("too many requests; try again later", wait)
 
 
 def _is_loopback(host: str) -> bool:

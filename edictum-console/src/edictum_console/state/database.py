@@ -4,15 +4,35 @@ Session values and logins in the database, where there is no Redis; they survive
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import TypeAlias
 from uuid import UUID
+
+import attrs
 
 from edictum_console.db.database import Database
 from edictum_console.db.scope import Repository, Scopes, SystemRepository
 from edictum_console.db.tables import IdempotencyKeys, SessionValues, UserSessions
+from edictum_console.errors import ConflictError, InvalidError
+from edictum_console.gathering import Gathering
+from edictum_console.ids import new_id
 from edictum_console.state.operations import Applied, Operation, Write, compute, read, reused, written
 from edictum_console.state.ports import REPLY_LIFETIME, SESSION_LIFETIME, Once, Place
+
+Name: TypeAlias = tuple[UUID, str]  # of a request: the API key that sends it, and what it calls it
+Reply: TypeAlias = tuple[str, str]  # the hash of a request, and the answer
+
+# So many operations are done in one transaction, unless a single request has more; each may hold a lock.
+_OPERATIONS_AT_ONCE = 200
+
+_NEWER_VALUE = "(tenant_id, env, key) DO UPDATE SET value = excluded.value, expires_at = excluded.expires_at"
+_NEWER_REPLY = (
+    "(tenant_id, key_id, key) DO UPDATE SET digest = excluded.digest, reply = excluded.reply, "
+    "expires_at = excluded.expires_at"
+)
 
 # A login is prolonged when this much of its time has gone, not with every request.
 _PROLONG_AFTER = timedelta(minutes=1)
@@ -27,14 +47,9 @@ class SessionValueRepository(Repository):
         """
         The values that there are.
         """
-        table = self._table(SessionValues)
-        rows = await (
-            self._select(table, table.key, table.value)
-            .where(table.env == env)
-            .where(table.key.is_in(list(keys)))
-            .where(table.expires_at > datetime.now(UTC))
-        )
-        return {row["key"]: row["value"] for row in rows}
+        chosen, now = ("key", "value", "expires_at"), datetime.now(UTC)
+        rows = await self._select_among(self._table(SessionValues), chosen, {"env": env}, "key", keys)
+        return {row["key"]: row["value"] for row in rows if row["expires_at"] > now}
 
     async def write(self, env: str, writes: Mapping[str, Write]) -> None:
         """
@@ -46,21 +61,13 @@ class SessionValueRepository(Repository):
             await self._delete(table).where(table.env == env).where(table.key.is_in(gone))
         now = datetime.now(UTC)
         rows = [
-            {
-                "env": env,
-                "key": key,
-                "value": write.value,
-                "expires_at": now + (SESSION_LIFETIME if write.lifetime is None else write.lifetime),
-            }
-            for key, write in writes.items()
+            (new_id(), key, write.value, now + (SESSION_LIFETIME if write.lifetime is None else write.lifetime))
+            for key, write in sorted(writes.items())
             if write.value is not None
         ]
         if rows:
-            await self._insert(table, *rows).on_conflict(
-                target=(table.tenant_id, table.env, table.key),
-                action="DO UPDATE",
-                values=[table.value, table.expires_at],
-            )
+            columns, shared = ("id", "key", "value", "expires_at"), {"created_at": now, "env": env}
+            await self._insert_or_update(table, columns, rows, shared, _NEWER_VALUE)
 
 
 class ReplyRepository(Repository):
@@ -75,39 +82,55 @@ class ReplyRepository(Repository):
         Raises:
             ConflictError: It was given to another request.
         """
-        table = self._table(IdempotencyKeys)
-        rows = await (
-            self._select(table, table.digest, table.reply)
-            .where(table.key_id == once.owner)
-            .where(table.key == once.key)
-            .where(table.expires_at > datetime.now(UTC))
-        )
-        if not rows:
-            return None
-        if rows[0]["digest"] != once.digest:
+        digest, reply = (await self.find_all([once])).get((once.owner, once.key), (None, None))
+        if digest not in (None, once.digest):
             raise reused()
-        return str(rows[0]["reply"])
+        return reply
 
     async def keep(self, once: Once, reply: str) -> None:
         """
         Keep an answer.
         """
-        table = self._table(IdempotencyKeys)
-        row = {"key_id": once.owner, "key": once.key, "digest": once.digest, "reply": reply}
-        await self._insert(table, {**row, "expires_at": datetime.now(UTC) + REPLY_LIFETIME}).on_conflict(
-            target=(table.tenant_id, table.key_id, table.key),
-            action="DO UPDATE",
-            values=[table.digest, table.reply, table.expires_at],
+        await self.keep_all({(once.owner, once.key): (once.digest, reply)})
+
+    async def find_all(self, requests: Iterable[Once]) -> dict[Name, Reply]:
+        """
+        The answers that were given to requests of these names.
+        """
+        keys: defaultdict[UUID, list[str]] = defaultdict(list)
+        for once in requests:
+            keys[once.owner].append(once.key)
+        found: dict[Name, Reply] = {}
+        now = datetime.now(UTC)
+        chosen = ("key", "digest", "reply", "expires_at")
+        for owner, named in keys.items():
+            rows = await self._select_among(self._table(IdempotencyKeys), chosen, {"key_id": owner}, "key", named)
+            found |= {(owner, row["key"]): (row["digest"], row["reply"]) for row in rows if row["expires_at"] > now}
+        return found
+
+    async def keep_all(self, replies: Mapping[Name, Reply]) -> None:
+        """
+        Keep answers.
+        """
+        now = datetime.now(UTC)
+        rows = [(new_id(), *name, *reply) for name, reply in sorted(replies.items())]
+        columns, shared = (
+            ("id", "key_id", "key", "digest", "reply"),
+            {"created_at": now, "expires_at": now + REPLY_LIFETIME},
         )
+        await self._insert_or_update(self._table(IdempotencyKeys), columns, rows, shared, _NEWER_REPLY)
 
 
 class DatabaseSessionValues:
     """
     Session values in a table.
+
+    What is asked for while a transaction is going on waits, and is done together in the next one.
     """
 
     def __init__(self, scopes: Scopes) -> None:
         self._scopes = scopes
+        self._gathering: Gathering[_Request, Applied] = Gathering(_OPERATIONS_AT_ONCE, _Request.size)
 
     async def read(self, place: Place, keys: Sequence[str]) -> dict[str, str | None]:
         """
@@ -120,21 +143,75 @@ class DatabaseSessionValues:
         """
         Do all operations or none, while nobody else can write these keys.
         """
+        return await self._gathering.done(place, _Request(operations, once), partial(self._apply, place))
+
+    async def _apply(self, place: Place, requests: Sequence[_Request]) -> list[Applied | Exception]:
+        """
+        Do the operations of several requests, one request after the other, and write what is there after the last.
+        """
         scope = self._scopes.of(place.tenant_id)
         rows, replies = SessionValueRepository(scope), ReplyRepository(scope)
-        keys = {operation.key for operation in operations}
+        keys = sorted({operation.key for request in requests for operation in request.operations})
+        repeatable = [request.once for request in requests if request.once is not None]
         names = {f"session:{place.tenant_id}:{place.env}:{key}" for key in keys}
+        names |= {f"once:{once.owner}:{once.key}" for once in repeatable}
         async with scope.transaction():
-            await scope.database.lock(*names, *(() if once is None else (f"once:{once.owner}:{once.key}",)))
-            kept = None if once is None else await replies.find(once)
-            if kept is not None:
-                return read(kept)
-            found = await rows.values(place.env, sorted(keys))
-            applied, writes = compute({key: found.get(key) for key in keys}, operations)
-            if writes:
-                await rows.write(place.env, writes)
-            if once is not None:
-                await replies.keep(once, written(applied))
+            await scope.database.lock(*names)
+            kept = await replies.find_all(repeatable)
+            found = await rows.values(place.env, keys)
+            turn = _Turn({key: found.get(key) for key in keys}, kept)
+            outcomes = [turn.outcome(request) for request in requests]
+            if turn.writes:
+                await rows.write(place.env, turn.writes)
+            if turn.replies:
+                await replies.keep_all(turn.replies)
+        return outcomes
+
+
+@attrs.frozen
+class _Request:
+    """
+    What one request asks for.
+    """
+
+    operations: Sequence[Operation]
+    once: Once | None
+
+    def size(self) -> int:
+        """
+        How many values it may lock.
+        """
+        return len(self.operations)
+
+
+@attrs.define
+class _Turn:
+    """
+    Several requests that are done one after the other in thought, and what is to be written for all of them.
+    """
+
+    values: dict[str, str | None]
+    kept: dict[Name, Reply]
+    writes: dict[str, Write] = attrs.field(factory=dict)
+    replies: dict[Name, Reply] = attrs.field(factory=dict)
+
+    def outcome(self, request: _Request) -> Applied | Exception:
+        """
+        Do a request; where that is an error, nothing of it is done.
+        """
+        once = request.once
+        digest, reply = (None, "") if once is None else self.kept.get((once.owner, once.key), (None, ""))
+        if once is not None and digest is not None:
+            return read(reply) if digest == once.digest else reused()
+        try:
+            applied, writes = compute(self.values, request.operations)
+        except (ConflictError, InvalidError) as error:
+            return error
+        self.writes |= writes
+        self.values |= {key: write.value for key, write in writes.items()}
+        if once is not None:
+            name = (once.owner, once.key)
+            self.kept[name] = self.replies[name] = (once.digest, written(applied))
         return applied
 
 

@@ -25,28 +25,9 @@ from redis.exceptions import RedisError, ResponseError
 
 from edictum_console.errors import StartError, UnavailableError
 from edictum_console.state.memory import MemoryBus
-from edictum_console.state.operations import (
-    Applied,
-    CompareAndSet,
-    Delete,
-    Get,
-    Increment,
-    Operation,
-    Outcome,
-    Put,
-    not_a_number,
-    number_text,
-    refused,
-    reused,
-    too_large,
-)
 from edictum_console.state.ports import (
     PRESENCE_LIFETIME,
-    REPLY_LIFETIME,
-    SESSION_LIFETIME,
     Listener,
-    Once,
-    Place,
     Present,
     Signal,
 )
@@ -115,11 +96,18 @@ def reaching() -> Iterator[None]:
     try:
         yield
     except ResponseError as error:
-        if "loading" in str(error).lower() or "memory" in str(error).lower():
-            raise UnavailableError("the shared state cannot be used at the moment", "state_unavailable") from error
-        raise  # our mistake, which trying again does not mend
+        raise failure(error) from error
     except (RedisError, OSError) as error:
         raise UnavailableError("the shared state cannot be reached at the moment", "state_unavailable") from error
+
+
+def failure(error: ResponseError) -> Exception:
+    """
+    What Redis refuses while it starts or is full is the operator's; anything else is ours, and trying again no help.
+    """
+    if "loading" in str(error).lower() or "memory" in str(error).lower():
+        return UnavailableError("the shared state cannot be used at the moment", "state_unavailable")
+    return error
 
 
 def script(client: Redis, name: str) -> Any:
@@ -134,69 +122,6 @@ def milliseconds(time: timedelta) -> int:
     A time as Redis takes it.
     """
     return max(1, int(time.total_seconds() * 1000))
-
-
-class RedisSessionValues:
-    """
-    Session values in Redis.
-    """
-
-    def __init__(self, client: Redis) -> None:
-        self._client = client
-        self._apply = script(client, "apply.lua")
-
-    async def read(self, place: Place, keys: Sequence[str]) -> dict[str, str | None]:
-        """
-        Return the values of all keys that are asked for.
-        """
-        with reaching():
-            values: Any = await self._client.mget([_value_key(place, key) for key in keys])
-        return dict(zip(keys, values, strict=True))
-
-    async def apply(self, place: Place, operations: Sequence[Operation], once: Once | None = None) -> Applied:
-        """
-        Do all operations or none, inside Redis.
-        """
-        keys = list(dict.fromkeys(operation.key for operation in operations))
-        names = [_value_key(place, key) for key in keys]
-        words: list[str | int] = ["" if once is None else once.digest]
-        words += [milliseconds(REPLY_LIFETIME), milliseconds(SESSION_LIFETIME)]
-        if once is not None:
-            names.append(f"{PREFIX}:{place.tenant_id}:once:{once.owner}:{once.key}")
-        for operation in operations:
-            kind, first, second = _words(operation)
-            words += [kind, keys.index(operation.key) + 1, first, second]
-        with reaching():
-            kind, *answer = await self._apply(keys=names, args=words)
-        if kind == "not_a_number":
-            raise not_a_number()
-        if kind == "too_large":
-            raise too_large()
-        if kind == "reused":
-            raise reused()
-        if kind == 0:
-            full, *values = answer
-            return refused(dict(zip(keys, values, strict=True)), operations, full)
-        pairs = zip(answer[::2], answer[1::2], strict=True)
-        return Applied(tuple(Outcome(value, bool(done)) for value, done in pairs))
-
-
-def _value_key(place: Place, key: str) -> str:
-    return f"{PREFIX}:{place.tenant_id}:{place.env}:s:{key}"
-
-
-def _words(operation: Operation) -> tuple[str, str, str]:
-    match operation:
-        case Get():
-            return "get", "", ""
-        case Put(value=value, lifetime=lifetime):
-            return "put", value, "" if lifetime is None else str(milliseconds(lifetime))
-        case Delete():
-            return "delete", "", ""
-        case CompareAndSet(expect=expect, value=value):
-            return "compare", "0" if expect is None else f"1{expect}", value
-        case Increment(amount=amount, maximum=maximum):
-            return "increment", number_text(float(amount)), "" if maximum is None else number_text(float(maximum))
 
 
 class RedisLogins:

@@ -4,27 +4,18 @@ Counting in Redis how much everybody asks for.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
+from typing import TypeAlias
 
-import attrs
 from redis.asyncio import Redis
 
 from edictum_console.errors import UnavailableError
+from edictum_console.gathering import Gathering
 from edictum_console.state.memory import PARTS, MemoryRateLimits
 from edictum_console.state.ports import Limit
 from edictum_console.state.redis import MEMBERS, PREFIX, milliseconds, reaching, script
 
-
-@attrs.frozen
-class _Asked:
-    """
-    Something that is to be counted, and the milliseconds until it may happen.
-    """
-
-    key: str
-    words: tuple[int, int, int]
-    answer: asyncio.Future[float]
+_Words: TypeAlias = tuple[int, int, int]
 
 
 class RedisRateLimits:
@@ -38,8 +29,7 @@ class RedisRateLimits:
     def __init__(self, client: Redis) -> None:
         self._script = script(client, "take.lua")
         self._alone = MemoryRateLimits()
-        self._waiting: list[_Asked] = []
-        self._asking: asyncio.Task[None] | None = None
+        self._gathering: Gathering[tuple[str, _Words], float] = Gathering(MEMBERS)
 
     async def take(self, limit: Limit, subject: str, cost: int = 1) -> float:
         """
@@ -62,41 +52,15 @@ class RedisRateLimits:
             await self._alone.give_back(limit, subject, cost)
 
     async def _change(self, limit: Limit, subject: str, cost: int) -> float:
+        """
+        Change a count; return the milliseconds until it may happen.
+        """
         length = max(1, milliseconds(limit.per) // PARTS)
-        answer: asyncio.Future[float] = asyncio.get_running_loop().create_future()
         key = f"{PREFIX}:limit:{limit.name}:{subject}"
-        self._waiting.append(_Asked(key, (limit.count, length, cost), answer))
-        if self._asking is None:
-            # In a task of its own, so that no request's end takes the others along.
-            self._asking = asyncio.create_task(self._ask())
-        return await answer
+        return await self._gathering.done(None, (key, (limit.count, length, cost)), self._ask)
 
-    async def _ask(self) -> None:
-        """
-        Ask for what waits until nothing does.
-        """
-        try:
-            while self._waiting:
-                asked, self._waiting = self._waiting[:MEMBERS], self._waiting[MEMBERS:]
-                try:
-                    await self._ask_for(asked)
-                except Exception as error:
-                    # What came meanwhile is told as well: it would only wait as long for the same.
-                    asked += self._waiting
-                    self._waiting = []
-                    for one in asked:
-                        if not one.answer.done():
-                            one.answer.set_exception(error)
-        finally:
-            self._asking = None
-            for one in self._waiting:
-                one.answer.cancel()
-            self._waiting = []
-
-    async def _ask_for(self, asked: Sequence[_Asked]) -> None:
-        words = [word for one in asked for word in one.words]
+    async def _ask(self, asked: Sequence[tuple[str, _Words]]) -> list[float | Exception]:
+        words = [word for _, words in asked for word in words]
         with reaching():
-            waits = await self._script(keys=[one.key for one in asked], args=[PARTS, *words])
-        for one, wait in zip(asked, waits, strict=True):
-            if not one.answer.done():  # its request may have ended
-                one.answer.set_result(float(wait))
+            waits = await self._script(keys=[key for key, _ in asked], args=[PARTS, *words])
+        return [float(wait) for wait in waits]

@@ -1,32 +1,21 @@
 """
-Storing the batches of several requests in one transaction: a commit costs as much for one batch as for twenty.
-
-A batch that comes while nobody writes is stored at once.  Those that come meanwhile wait for each other, never longer
-than one transaction takes.
+Storing the batches of several requests in one transaction.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import TypeAlias
 from uuid import UUID
 
-import attrs
-
 from edictum_console.domains.events.event import Event
-from edictum_console.errors import UnavailableError
+from edictum_console.gathering import Gathering
 
 Store: TypeAlias = Callable[[Sequence[Event]], Awaitable[set[UUID]]]
 
 
-@attrs.define
-class _Waiting:
-    events: Sequence[Event]
-    stored: asyncio.Future[set[UUID]]
-
-
-class Gathering:
+class EventGathering:
     """
     The batches of this process that wait to be stored, by where they belong.
 
@@ -35,9 +24,7 @@ class Gathering:
     """
 
     def __init__(self, most: int = 2000) -> None:
-        self._most = most
-        self._waiting: dict[object, list[_Waiting]] = {}
-        self._writers: set[asyncio.Task[None]] = set()
+        self._gathering: Gathering[Sequence[Event], set[UUID]] = Gathering(most, len)
 
     async def store(self, place: object, events: Sequence[Event], store: Store) -> set[UUID]:
         """
@@ -54,68 +41,18 @@ class Gathering:
         Raises:
             UnavailableError: The transaction failed; nothing of the batch is known to be stored.
         """
-        one = _Waiting(events, asyncio.get_running_loop().create_future())
-        if place in self._waiting:
-            self._waiting[place].append(one)
-        else:
-            self._waiting[place] = [one]
-            writer = asyncio.create_task(self._write(place, store))
-            self._writers.add(writer)
-            writer.add_done_callback(self._writers.discard)
-        return await one.stored
-
-    async def _write(self, place: object, store: Store) -> None:
-        """
-        Store what waits until nothing does; in a task of its own, so that no request's end takes the others along.
-        """
-        try:
-            while self._waiting[place]:
-                batches = self._take(self._waiting[place])
-                try:
-                    await self._together(batches, store)
-                except UnavailableError as error:
-                    _fail(batches, error)
-                except Exception:
-                    await self._each(batches, store)
-        finally:
-            for one in self._waiting.pop(place):
-                one.stored.cancel()
-
-    async def _each(self, batches: Sequence[_Waiting], store: Store) -> None:
-        """
-        Store each batch for itself: whatever is wrong with one must not keep the others out.
-        """
-        for one in batches:
-            try:
-                await self._together([one], store)
-            except Exception as error:
-                _fail([one], error)
-
-    async def _together(self, batches: Sequence[_Waiting], store: Store) -> None:
-        events: dict[UUID, Event] = {}
-        for one in batches:
-            for event in one.events:
-                events.setdefault(event.id, event)
-        new = await store(list(events.values()))
-        for one in batches:
-            mine = {event.id for event in one.events} & new
-            new -= mine
-            if not one.stored.done():  # its request may have ended
-                one.stored.set_result(mine)
-
-    def _take(self, waiting: list[_Waiting]) -> list[_Waiting]:
-        number = size = 0
-        for one in waiting:
-            size += len(one.events)
-            if number and size > self._most:
-                break
-            number += 1
-        taken = waiting[:number]
-        del waiting[:number]
-        return taken
+        return await self._gathering.done(place, events, partial(_stored, store))
 
 
-def _fail(batches: Sequence[_Waiting], error: Exception) -> None:
-    for one in batches:
-        if not one.stored.done():
-            one.stored.set_exception(error)
+async def _stored(store: Store, batches: Sequence[Sequence[Event]]) -> list[set[UUID] | Exception]:
+    events: dict[UUID, Event] = {}
+    for batch in batches:
+        for event in batch:
+            events.setdefault(event.id, event)
+    new = await store(list(events.values()))
+    found: list[set[UUID] | Exception] = []
+    for batch in batches:
+        mine = {event.id for event in batch} & new
+        new -= mine
+        found.append(mine)
+    return found

@@ -17,7 +17,7 @@ import msgspec
 from edictum_console.db.scope import TenantScope
 from edictum_console.domains.events.batches import Batch, read_event
 from edictum_console.domains.events.event import Event, Outcome, Rejection
-from edictum_console.domains.events.gathering import Gathering
+from edictum_console.domains.events.gathering import EventGathering
 from edictum_console.domains.events.hearing import Hearing, newest_of
 from edictum_console.domains.events.normalising import normalise
 from edictum_console.domains.events.plain import plain_events
@@ -61,7 +61,7 @@ class IngestService:
     def __init__(
         self,
         scope: TenantScope,
-        gathering: Gathering,
+        gathering: EventGathering,
         hearing: Hearing,
         limits: RateLimits,
         settings: Settings,

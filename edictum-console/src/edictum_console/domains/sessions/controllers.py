@@ -29,7 +29,7 @@ from edictum_console.domains.sessions.schemas import (
 )
 from edictum_console.domains.sessions.service import SessionService
 from edictum_console.errors import BadRequestError, NotFoundError
-from edictum_console.http.bodies import read_json, structure
+from edictum_console.http.bodies import read_json, reader, structure
 from edictum_console.http.documenting import with_body
 from edictum_console.http.idempotency import once_of
 from edictum_console.http.parameters import Injected
@@ -43,6 +43,8 @@ from edictum_console.state.ports import Limit, Place
 def _operations(settings: Settings) -> Limit:
     return Limit("session-operations", settings.session_requests_per_minute, timedelta(minutes=1))
 
+
+_read_operations = reader(SessionOperations)
 
 _FOLDER = b"/sessions/"
 _INCREMENT = b"/increment"
@@ -63,7 +65,7 @@ class SessionController(Controller):
 
     path = "/sessions"
     tags = ("sessions",)
-    guards = [guards.key(KeyScope.AGENT), guards.limited(_operations)]  # noqa: RUF012
+    guards = [guards.key(KeyScope.AGENT, _operations)]  # noqa: RUF012
     dependencies = {"service": Provide(provide_service)}  # noqa: RUF012
 
     @get("/{key:path}", summary="Read a value")
@@ -117,7 +119,7 @@ class SessionController(Controller):
         if rest == b"batch":
             return await service.batch(structure(read_json(body), Keys))
         if rest == b"ops":
-            return await service.operate(structure(read_json(body), SessionOperations))
+            return await service.operate(_read_operations(body))
         if not rest.endswith(_INCREMENT):
             raise NotFoundError("POST goes to batch, ops or {key}/increment")
         amount = structure(read_json(body), Amount) if body else Amount()

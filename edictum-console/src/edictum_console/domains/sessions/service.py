@@ -5,6 +5,7 @@ Reading and changing session values.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
@@ -36,6 +37,7 @@ from edictum_console.state.operations import (
 from edictum_console.state.operations import Get as Read
 from edictum_console.state.ports import Once, Place, SessionValues
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _LONGEST_KEY = 1024
 _LONGEST_VALUE = 64 * 1024
 
@@ -171,8 +173,7 @@ def _value(body: SessionOperation, place: tuple[str | int, ...]) -> str:
 
 
 def _check_key(key: str, place: tuple[str | int, ...]) -> None:
-    length = len(key.encode())
-    if not 1 <= length <= _LONGEST_KEY or any(ord(letter) < 32 or ord(letter) == 127 for letter in key):
+    if not 1 <= len(key.encode()) <= _LONGEST_KEY or _CONTROL.search(key):
         raise unfit(place, f"must be 1 to {_LONGEST_KEY} bytes of text without control characters")
 
 
