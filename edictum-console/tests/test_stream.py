@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from typing import Any
 from urllib.parse import quote
 
@@ -17,6 +17,7 @@ from edictum_console.domains.stream.connection import MOST_FRAMES
 from edictum_console.domains.stream.hub import Rhythm
 from edictum_console.security.actor import Role
 from edictum_console.settings import Settings
+from edictum_console.state.pulse import Pulse
 from listeners import Event, listening, until
 from test_assignment import RULES, rule
 from test_rulesets import STRICTER, TEXT, deploy, upload, verify
@@ -513,3 +514,21 @@ def test_deployment_at_one_replica_reaches_agents_of_the_other(console_settings:
                 assert (await stream.last())[-1].name == "key_revoked"
 
     asyncio.run(main())
+
+
+def test_console_ends_though_a_cancellation_was_lost(
+    with_console: WithConsole, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    telling = asyncio.Event()
+
+    async def tell(pulse: Pulse) -> None:
+        telling.set()
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+
+    monkeypatch.setattr(Pulse, "tell", tell)
+
+    async def check(console: Console) -> None:
+        await telling.wait()
+
+    with_console(check)

@@ -35,6 +35,7 @@ CONNECTS = Limit("stream-connects", 30, timedelta(minutes=1))
 PAGE_CONNECTS = Limit("page-connects", 60, timedelta(minutes=1))
 
 _PARTS = 15  # in which heartbeats are sent, so that not all streams are served at once
+_AGAIN_SECONDS = 1.0
 _RECONNECT_MILLISECONDS = 2000
 
 
@@ -138,9 +139,14 @@ class Hub:
             yield
         finally:
             stop()
-            for task in [*tasks, *filter(None, [self._draining])]:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            if self._draining is not None:
+                self._draining.cancel()
+            left = set(tasks)
+            while left:
+                for task in left:
+                    task.cancel()
+                # Again, where it was lost: asyncio.wait_for of Python 3.11 does that when what it waits for is done.
+                _, left = await asyncio.wait(left, timeout=_AGAIN_SECONDS)
             for connection in self._connections():
                 connection.cut()
 
