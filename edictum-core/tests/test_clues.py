@@ -8,12 +8,13 @@ import asyncio
 from typing import Any
 
 import pytest
-from call_strategies import pre, ruleset, session_rule
+from call_strategies import post, pre, ruleset, session_rule
 from edictum import Edictum, EdictumDenied, Principal, create_tool_call
-from edictum.engine.decide import nothing_fires
+from edictum.engine.decide import gives_clue, judge, nothing_fires
 from edictum.engine.plan import Planner, ToolPlan
 from edictum.ruleset.patterns.limits import ALWAYS_SEARCHED
 from edictum.ruleset.policy import MAX_CLUE_CHARS
+from edictum.ruleset.selectors import ToolResult
 from edictum.ruleset.time_budget import TimeBudget
 from edictum.testing.strategies import expressions, tool_calls
 from edictum.tools import ToolRegistry
@@ -95,6 +96,63 @@ def test_quick_look_a_rule_that_fires_is_not_passed_over(when: dict[str, Any], a
     plan = plan_of(F, when)
     assert fires(plan, create_tool_call("tool", args))
     assert not clear(plan, args)
+
+
+@given(data=st.data())
+def test_quick_look_a_result_that_breaks_a_rule_is_never_passed_over(data: st.DataObject) -> None:
+    whens = data.draw(st.lists(expressions(after_call=True), min_size=1, max_size=3))
+    rules = [post(when, rule_id=f"r{number}") for number, when in enumerate(whens)]
+    sample = data.draw(tool_calls(ruleset(*rules)))
+    value = data.draw(st.sampled_from([sample.output, None, "", "x" * (MAX_CLUE_CHARS + 1)]) | st.text(max_size=20))
+    plan = Planner(compiled(*rules), (), ToolRegistry(), None).plan("tool")
+    call = create_tool_call("tool", sample.args, principal=sample.principal, environment=sample.environment)
+    if any(judge(rule, call, ToolResult(value)) is not None for rule in plan.post):
+        assert plan.post_looks is None or gives_clue(plan.post_looks, call, ToolResult(value))
+
+
+@pytest.mark.parametrize(
+    ("when", "value", "clue"),
+    [
+        ({"output.text": {"contains": "needle"}}, "hay", False),
+        ({"output.text": {"contains": "needle"}}, "a needle", True),
+        ({"output.text": {"matches_any": ["x{3}", "nee+dle"]}}, "needle", True),
+        ({"output.text": {"equals": "needle"}}, "needle", True),
+        ({"output.text": {"contains": "needle"}}, None, False),
+        ({"output.text": {"contains": "needle"}}, {"a": "needle"}, True),
+        ({"output.text": {"contains": "needle"}}, b"needle", True),
+        ({"output.text": {"contains": "needle"}}, "x" * (MAX_CLUE_CHARS + 1), True),
+        ({"all": [{"args.a": {"equals": "needle"}}, {"output.text": {"exists": True}}]}, "hay", False),
+    ],
+)
+def test_quick_look_at_a_result(when: dict[str, Any], value: object, clue: bool) -> None:
+    plan = Planner(compiled(post(when)), (), ToolRegistry(), None).plan("tool")
+    assert plan.post_looks is not None
+    assert gives_clue(plan.post_looks, create_tool_call("tool", {"a": "hay"}), ToolResult(value)) is clue
+
+
+@pytest.mark.parametrize("when", [{"not": {"output.text": {"contains": "x"}}}, {"output.text": {"exists": True}}])
+def test_quick_look_results_are_judged_where_a_rule_has_no_clues(when: dict[str, Any]) -> None:
+    rules = compiled(post({"output.text": {"contains": "x"}}, rule_id="r1"), post(when, rule_id="r2"))
+    assert Planner(rules, (), ToolRegistry(), None).plan("tool").post_looks is None
+
+
+@pytest.mark.parametrize(
+    ("args", "clue"),
+    [
+        ({}, False),
+        ({"a": None}, False),
+        ({"a": {"b": "hay", "c": "hay"}}, False),
+        ({"a": {"b": "hay", "c": "needle"}}, True),
+        ({"a": {"c": "needle"}}, True),
+        ({"a": {"b": 1}}, True),
+        ({"a": "needle"}, True),
+        ({"a": ["needle"]}, True),
+    ],
+)
+def test_quick_look_arguments_in_one_mapping_are_each_read(args: dict[str, Any], clue: bool) -> None:
+    plan = plan_of({"args.a.b": {"contains": "needle"}}, {"args.a.c": {"equals": "needle"}})
+    assert len(plan.looks) == 1
+    assert clear(plan, args) is not clue
 
 
 # --- what it spares ------------------------------------------------------------------------------

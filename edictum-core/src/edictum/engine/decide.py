@@ -18,15 +18,16 @@ broken.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeAlias
 
 from edictum.engine.outcome import Answer, Fired, PreAction, PreDecision, Question, error_text
-from edictum.engine.plan import Limit, ToolPlan
+from edictum.engine.plan import Limit, Look, ToolPlan
 from edictum.ruleset.policy import MAX_CLUE_CHARS, CompiledRule
 from edictum.ruleset.selectors import ToolResult
 from edictum.ruleset.time_budget import TimeBudget
+from edictum.snapshot import FrozenDict
 from edictum.tool_call import ToolCall
 
 Steps: TypeAlias = Generator[Question | PreDecision, Answer, None]
@@ -154,15 +155,9 @@ def nothing_fires(plan: ToolPlan, call: ToolCall, budget: TimeBudget | None) -> 
     Returns:
         True where :func:`decide` would find no rule with a condition that fires.  False says nothing.
     """
+    if gives_clue(plan.looks, call, None):
+        return False
     try:
-        for read, whole, parts in plan.looks:
-            value = read(call, None)
-            if value is not None:
-                if type(value) is not str or value in whole or len(value) > MAX_CLUE_CHARS:
-                    return False
-                for part in parts:
-                    if part in value:
-                        return False
         for rule in plan.unclear:
             condition = rule.condition
             if budget is None or condition is None:
@@ -173,6 +168,34 @@ def nothing_fires(plan: ToolPlan, call: ToolCall, budget: TimeBudget | None) -> 
     except Exception:
         return False  # what fails here fails again when it is judged, and is named in the decision then
     return True
+
+
+def gives_clue(looks: Iterable[Look], call: ToolCall, result: ToolResult | None) -> bool:
+    """
+    Whether a call, or its result, gives any of the clues that are looked for.
+    """
+    try:
+        for read, fields in looks:
+            found = read(call, result)
+            if found is None:
+                continue
+            for key, whole, parts in fields:
+                if key is None:
+                    value = found
+                elif type(found) is FrozenDict:
+                    value = found.get(key)
+                    if value is None:
+                        continue
+                else:
+                    return True
+                if type(value) is not str or (whole and value in whole) or len(value) > MAX_CLUE_CHARS:
+                    return True
+                for part in parts:
+                    if part in value:
+                        return True
+    except Exception:
+        return True  # the rules are judged, and say what is wrong
+    return False
 
 
 def decide(

@@ -13,13 +13,17 @@ from edictum.globs import glob_matcher, is_glob
 from edictum.hooks import HookRegistration
 from edictum.limits import OperationLimits
 from edictum.ruleset.policy import Clue, CompiledRule, RuleTable
-from edictum.ruleset.selectors import Reader
+from edictum.ruleset.selectors import Reader, compile_selector
 from edictum.snapshot import FrozenList
 from edictum.tool_call import name_problem
 from edictum.tools import SideEffect, ToolRegistry
 
-Look: TypeAlias = tuple[Reader, frozenset[str], tuple[str, ...]]
-"""What :class:`~edictum.ruleset.policy.Clue` says of one field, for all rules of a tool."""
+Look: TypeAlias = tuple[Reader, tuple[tuple[str | None, frozenset[str], tuple[str, ...]], ...]]
+"""
+What :class:`~edictum.ruleset.policy.Clue` says for all rules of a tool.
+
+What is read of a call, and what is looked for in it (None) or in what it holds under a key.
+"""
 
 # Tool names come from a model, so the table of plans must not grow with them.
 MAX_PLANS = 4096
@@ -150,6 +154,7 @@ class ToolPlan:
             further look.  No condition is foreign, because those that hold are judged twice.
         looks: The clues of all rules.
         unclear: The rules with a condition of which there are no clues.
+        post_looks: The clues of all post rules; None where one of them has none, or is only measured.
     """
 
     tool_name: str
@@ -180,6 +185,7 @@ class ToolPlan:
     plain: bool
     looks: tuple[Look, ...]
     unclear: tuple[CompiledRule, ...]
+    post_looks: tuple[Look, ...] | None
 
 
 class Planner:
@@ -291,6 +297,9 @@ class Planner:
             plain=plain,
             looks=_looks(clue for rule in judged for clue in rule.clues or ()),
             unclear=tuple(rule for rule in judged if rule.clues is None),
+            post_looks=None
+            if any(rule.clues is None or rule.candidate for rule in post)
+            else _looks(clue for rule in post for clue in rule.clues or ()),
         )
 
 
@@ -299,8 +308,25 @@ def _passed(rules: Iterable[CompiledRule]) -> FrozenList:
 
 
 def _looks(clues: Iterable[Clue]) -> tuple[Look, ...]:
-    fields: dict[str, Look] = {}
-    for selector, read, whole, parts in clues:
-        _, others, more = fields.get(selector, (read, frozenset(), ()))
-        fields[selector] = (read, others | whole, tuple(dict.fromkeys((*more, *parts))))
-    return tuple(fields.values())
+    fields: dict[str, Clue] = {}
+    for clue in clues:
+        same = fields.get(clue.selector, clue)
+        parts = tuple(dict.fromkeys((*same.parts, *clue.parts)))
+        fields[clue.selector] = clue._replace(whole=same.whole | clue.whole, parts=parts)
+    # Arguments that lie in one mapping are read together.
+    looks: dict[str, Look] = {}
+    for selector, clue in fields.items():
+        folder, _, key = selector.rpartition(".")
+        read = _reader_of_mapping(folder)
+        if read is None:
+            looks[selector] = (clue.read, ((None, clue.whole, clue.parts),))
+        else:
+            found = looks.get(folder, (read, ()))
+            looks[folder] = (read, (*found[1], (key, clue.whole, clue.parts)))
+    return tuple(looks.values())
+
+
+def _reader_of_mapping(selector: str) -> Reader | None:
+    if selector == "args":
+        return lambda call, result: call.args
+    return compile_selector(selector, custom={}, environ={}) if selector.startswith("args.") else None

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from typing import Any, TypeAlias
 
-from edictum.engine.decide import from_answer, judge
+from edictum.engine.decide import from_answer, gives_clue, judge
 from edictum.engine.masking import Unmaskable, mask_result
 from edictum.engine.outcome import Answer, Fired, PostDecision, Question
 from edictum.engine.plan import ToolPlan
@@ -41,6 +41,8 @@ def review(
         each Python rule, to be answered with ``send``; last the :class:`PostDecision`.
     """
     result = ToolResult(value)
+    if success and plan.post_looks is not None and not gives_clue(plan.post_looks, call, result):
+        return plan.reviewed
     budget = TimeBudget()
     fired: Fired | None = None
     position = 0
