@@ -149,16 +149,11 @@ ADAPTERS = sorted(name for name, folder in DISTRIBUTIONS.items() if folder.paren
 OTHERS = sorted(DISTRIBUTIONS.keys() - ADAPTERS)
 MEASURED = [name for name in ADAPTERS if (ROOT / "bench" / f"adapter_{name.removeprefix('edictum-')}.py").is_file()]
 
-# The usual run leaves out what takes long and seldom tells more: the Python in between, the client on the newest, the
-# oldest frameworks on the newest Python and the newest on the oldest, generated requests, and minutes of chaos.
-# -s tests, -s adapters, -s api and -s chaos run them.
+# The usual run leaves out what takes long and seldom tells more: the Python in between, client and console on the
+# newest, the oldest frameworks on the newest Python and the newest on the oldest, generated requests, and minutes of
+# chaos.  -s tests, -s adapters, -s api and -s chaos run them.
 OLDEST, NEWEST = PYTHONS[0], PYTHONS[-1]
-TEST_RUNS = [
-    f"tests-{python}({name})"
-    for python in (OLDEST, NEWEST)
-    for name in OTHERS
-    if (python, name) != (NEWEST, CLIENT.name)
-]
+TEST_RUNS = [f"tests-{OLDEST}({name})" for name in OTHERS] + [f"tests-{NEWEST}(edictum-core)"]
 ADAPTER_RUNS = [
     f"adapters-{python}({name}, {edge})"
     for python, edge in zip((OLDEST, NEWEST), EDGES, strict=True)
