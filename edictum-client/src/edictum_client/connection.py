@@ -289,7 +289,7 @@ class Connection:
             try:
                 await self._sink.note(facts)
             except (BufferFullError, OSError) as error:
-                logger.error("that ruleset %r was %s is not in the decision log: %s", name, action[8:], error)
+                logger.error("%s of %r is not in the decision log: %s", action, name, error)
 
     def _keep(self, ruleset: CurrentRuleset) -> None:
         if self._cache is not None:
