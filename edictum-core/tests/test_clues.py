@@ -107,7 +107,7 @@ def test_quick_look_a_result_that_breaks_a_rule_is_never_passed_over(data: st.Da
     plan = Planner(compiled(*rules), (), ToolRegistry(), None).plan("tool")
     call = create_tool_call("tool", sample.args, principal=sample.principal, environment=sample.environment)
     if any(judge(rule, call, ToolResult(value)) is not None for rule in plan.post):
-        assert plan.post_looks is None or gives_clue(plan.post_looks, call, ToolResult(value))
+        assert plan.post_looks is None or gives_clue(plan.post_looks, call, value)
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_quick_look_a_result_that_breaks_a_rule_is_never_passed_over(data: st.Da
 def test_quick_look_at_a_result(when: dict[str, Any], value: object, clue: bool) -> None:
     plan = Planner(compiled(post(when)), (), ToolRegistry(), None).plan("tool")
     assert plan.post_looks is not None
-    assert gives_clue(plan.post_looks, create_tool_call("tool", {"a": "hay"}), ToolResult(value)) is clue
+    assert gives_clue(plan.post_looks, create_tool_call("tool", {"a": "hay"}), value) is clue
 
 
 @pytest.mark.parametrize("when", [{"not": {"output.text": {"contains": "x"}}}, {"output.text": {"exists": True}}])

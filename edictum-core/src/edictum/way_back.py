@@ -48,7 +48,7 @@ class WayBack(CallState):
             return self._long_way_back(value, error, success, duration)
         try:
             if plan.post or plan.post_candidates:
-                reviews = self._review(value, success)
+                reviews = review(plan, self.call, value, success, guard.redaction.redact_whole)
                 if reviews is not plan.reviewed:
                     return self._long_way_back(value, None, success, duration, reviews)
             if self._reserved:

@@ -170,28 +170,28 @@ def nothing_fires(plan: ToolPlan, call: ToolCall, budget: TimeBudget | None) -> 
     return True
 
 
-def gives_clue(looks: Iterable[Look], call: ToolCall, result: ToolResult | None) -> bool:
+def gives_clue(looks: Iterable[Look], call: ToolCall, value: Any) -> bool:
     """
-    Whether a call, or its result, gives any of the clues that are looked for.
+    Whether a call, or what the tool returned, gives any of the clues that are looked for.
     """
     try:
         for read, fields in looks:
-            found = read(call, result)
-            if found is None:
+            part = value if read is None else read(call, None)
+            if part is None:
                 continue
-            for key, whole, parts in fields:
+            for key, whole, texts in fields:
                 if key is None:
-                    value = found
-                elif type(found) is FrozenDict:
-                    value = found.get(key)
-                    if value is None:
+                    found = part
+                elif type(part) is FrozenDict:
+                    found = part.get(key)
+                    if found is None:
                         continue
                 else:
                     return True
-                if type(value) is not str or (whole and value in whole) or len(value) > MAX_CLUE_CHARS:
+                if type(found) is not str or (whole and found in whole) or len(found) > MAX_CLUE_CHARS:
                     return True
-                for part in parts:
-                    if part in value:
+                for text in texts:
+                    if text in found:
                         return True
     except Exception:
         return True  # the rules are judged, and say what is wrong

@@ -18,11 +18,12 @@ from edictum.snapshot import FrozenList
 from edictum.tool_call import name_problem
 from edictum.tools import SideEffect, ToolRegistry
 
-Look: TypeAlias = tuple[Reader, tuple[tuple[str | None, frozenset[str], tuple[str, ...]], ...]]
+Look: TypeAlias = tuple[Reader | None, tuple[tuple[str | None, frozenset[str], tuple[str, ...]], ...]]
 """
 What :class:`~edictum.ruleset.policy.Clue` says for all rules of a tool.
 
-What is read of a call, and what is looked for in it (None) or in what it holds under a key.
+The reader of a part of the call, None for what the tool returned; and what is looked for in it (None) or in what it
+holds under a key.
 """
 
 # Tool names come from a model, so the table of plans must not grow with them.
@@ -321,8 +322,8 @@ def _looks(clues: Iterable[Clue]) -> tuple[Look, ...]:
         if read is None:
             looks[selector] = (clue.read, ((None, clue.whole, clue.parts),))
         else:
-            found = looks.get(folder, (read, ()))
-            looks[folder] = (read, (*found[1], (key, clue.whole, clue.parts)))
+            known = looks[folder][1] if folder in looks else ()
+            looks[folder] = (read, (*known, (key, clue.whole, clue.parts)))
     return tuple(looks.values())
 
 

@@ -40,9 +40,9 @@ def review(
         The decision where no rule is broken and none has to be asked.  Else steps, which yield a :class:`Question` for
         each Python rule, to be answered with ``send``; last the :class:`PostDecision`.
     """
-    result = ToolResult(value)
-    if success and plan.post_looks is not None and not gives_clue(plan.post_looks, call, result):
+    if success and plan.post_looks is not None and not gives_clue(plan.post_looks, call, value):
         return plan.reviewed
+    result = ToolResult(value)
     budget = TimeBudget()
     fired: Fired | None = None
     position = 0

@@ -7,13 +7,10 @@ a fraction of the time that judging the rules takes, so the engine does that fir
 
 from __future__ import annotations
 
-from typing import Any
-
 from edictum.ruleset.patterns import admit
 from edictum.ruleset.policy import Clue
-from edictum.ruleset.selectors import Reader, ToolResult, compile_selector, split
+from edictum.ruleset.selectors import Reader, compile_selector, split
 from edictum.ruleset.syntax import All, Expression, Leaf, Not
-from edictum.tool_call import ToolCall
 
 MAX_PARTS = 8  # of one leaf; to look for more takes longer than to judge it
 
@@ -41,13 +38,11 @@ def clues_of(expression: Expression) -> tuple[Clue, ...] | None:
 
 
 def _clues_of_leaf(leaf: Leaf) -> tuple[Clue, ...] | None:
-    read: Reader | None = None
-    if leaf.selector == "output.text":
-        read = _output  # text has itself as its only form
-    elif split(leaf.selector)[0] in ("args", "principal", "environment"):
+    read: Reader | None = None  # of a text that a tool returned, the only form is the text itself
+    if leaf.selector != "output.text":
+        if split(leaf.selector)[0] not in ("args", "principal", "environment"):
+            return None
         read = compile_selector(leaf.selector, custom={}, environ={})
-    if read is None:
-        return None
     if leaf.operator in ("equals", "in"):
         items = leaf.operand if leaf.operator == "in" else [leaf.operand]
         return (Clue(leaf.selector, read, frozenset(item for item in items if type(item) is str), ()),)
@@ -55,10 +50,6 @@ def _clues_of_leaf(leaf: Leaf) -> tuple[Clue, ...] | None:
     if not parts or "" in parts or len(parts) > MAX_PARTS:
         return None
     return (Clue(leaf.selector, read, frozenset(), tuple(parts)),)
-
-
-def _output(call: ToolCall, result: ToolResult | None) -> Any:
-    return None if result is None else result.value
 
 
 def _parts(leaf: Leaf) -> list[str]:

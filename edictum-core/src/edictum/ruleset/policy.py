@@ -49,13 +49,13 @@ class Clue(NamedTuple):
 
     Attributes:
         selector: The field.
-        read: Its reader.
+        read: Its reader; None for what the tool returned.
         whole: Texts.
         parts: Likewise.
     """
 
     selector: str
-    read: Reader
+    read: Reader | None
     whole: frozenset[str]
     parts: tuple[str, ...]
 
