@@ -145,9 +145,11 @@ class Batch:
         steps: Place, key, amount and largest value of each change that adds or is limited; the others only read.
         counted: Place and key of those that add.
         limited: Whether there is any limit.
+        usual: Keys and largest values where three counters are counted by one, else None.  Nearly every call counts
+            an attempt, an execution and one of its tool, and written out that takes half the time.
     """
 
-    __slots__ = ("changes", "counted", "keys", "limited", "read", "session_id", "steps", "zeros")
+    __slots__ = ("changes", "counted", "keys", "limited", "read", "session_id", "steps", "usual", "zeros")
 
     def __init__(self, changes: Sequence[Change]) -> None:
         self.changes = changes = tuple(changes)
@@ -161,6 +163,10 @@ class Batch:
         )
         self.counted = tuple((place, key) for place, (key, amount, _) in enumerate(changes) if amount)
         self.limited = any(most is not None for _, _, most in changes)
+        self.usual: tuple[str, str, str, float, float, float] | None = None
+        if self.limited and [amount for _, amount, _ in changes] == [1, 1, 1]:
+            (one, two, three), (most_one, most_two, most_three) = self.keys, (most for _, _, _, most in self.steps)
+            self.usual = one, two, three, most_one, most_two, most_three
         self.session_id = session_of(self.keys[0]) if changes else ""
 
 
@@ -307,6 +313,16 @@ class MemoryBackend:
                 for place, key, amount, _ in batch.steps:
                     counters[key] = values[place] = values[place] + amount
                 return values
+            if batch.usual is not None:
+                one, two, three, most_one, most_two, most_three = batch.usual
+                if one in counters and two in counters and three in counters:
+                    first, second, third = counters[one] + 1, counters[two] + 1, counters[three] + 1
+                    if first <= most_one and second <= most_two and third <= most_three:
+                        session.live += 1
+                        counters[one] = first
+                        counters[two] = second
+                        counters[three] = third
+                        return first, second, third
             try:
                 before = batch.read(counters)
             except KeyError:  # only the first time, so it may take longer
