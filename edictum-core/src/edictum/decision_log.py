@@ -31,7 +31,7 @@ NO_RECORDS = FrozenList()
 
 _NOTHING: Mapping[str, Any] = {}
 _NO_TEXTS: Mapping[str, str] = {}
-_FREE_TEXTS = frozenset(("message", "reason", "error_detail"))
+_FREE_TEXTS = ("message", "reason", "error_detail")
 
 
 class DecisionLog:
@@ -144,8 +144,8 @@ class DecisionLog:
         for record in records[:MAX_RECORDS]:
             if type(record) is not FrozenDict:
                 record = dict(record)
-                for name in _FREE_TEXTS & record.keys():
-                    text = record[name]
+                for name in _FREE_TEXTS:
+                    text = record.get(name)
                     if text is not None:
                         record[name] = known.get(text) or self.text(text)
                 metadata = record.get("metadata")

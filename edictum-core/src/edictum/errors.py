@@ -97,11 +97,11 @@ class EdictumDenied(EdictumError):  # noqa: N818  the published family uses this
         decision_name: str | None = None,
         action: str | None = None,
     ) -> None:
+        self.args = (reason,)
         self.reason = reason
         self.decision_source = decision_source
         self.decision_name = decision_name
         self.action = action
-        super().__init__(reason)
 
 
 class EdictumToolError(EdictumError):

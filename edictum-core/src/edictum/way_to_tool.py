@@ -383,7 +383,8 @@ class WayToTool(CallState):
                 policy_error=refusal.policy_error,
             )
         if not observing:
-            guard._tell_blocked(self.call, refusal.reason, refusal.name)
+            if guard._on_deny is not None:
+                guard._tell_blocked(self.call, refusal.reason, refusal.name)
             return EdictumDenied(refusal.reason, refusal.source, refusal.name, refusal.action)
         guard._tell_would_block(self.call, refusal.reason, refusal.name)
         if not self._reserved and hasattr(self, "_batches"):
