@@ -119,7 +119,7 @@ class ToolLimit:
     counter: int
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)  # its repr would hold all rules
 class ToolPlan:
     """
     Everything about one tool that does not depend on the single call.

@@ -133,7 +133,7 @@ class CompiledRule:
         object.__setattr__(self, "facts", FrozenDict({"tags": self.tags, **self.metadata}))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Policy:
     """
     A compiled ruleset.
