@@ -9,6 +9,9 @@ batch is one that was delivered before.  Postgres and Redis are started here, wi
 on it before it is answered.  With ``--beside`` a console of another checkout takes turns with this one, so that
 whatever else the machine does weighs on both.  Processor time is that of the console alone, and says most on a machine
 that is not idle.
+
+Machines differ by more than consoles do.  So beside the console stands, as ``alone``, what its database takes without
+one: rows of the same events, inserted by one connection, a commit for each batch.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ import argparse
 import asyncio
 import json
 import re
+import sqlite3
 import statistics
 import subprocess
 import sys
@@ -31,6 +35,7 @@ from secrets import token_hex
 from typing import Any
 from urllib.parse import urlsplit
 
+import asyncpg
 import uvloop
 from console_process import Operator, console, memory, processor_seconds
 
@@ -269,7 +274,66 @@ def _figures(found: Mapping[str, Any], things: int) -> dict[str, float]:
     }
 
 
-async def measure(sides: Mapping[str, Load], arguments: argparse.Namespace) -> list[dict[str, Any]]:
+class Alone:
+    """
+    A database without a console, into which batches of events are inserted.
+    """
+
+    _TABLE = """
+        create table event (tenant text, call_id text, action text, at text, agent text, tool text, payload json,
+        primary key (tenant, call_id, action));
+        create index event_at on event (tenant, at);
+        create index event_agent on event (tenant, agent, at)
+    """
+    _INSERT = "insert into event values ({}) on conflict do nothing"
+
+    def __init__(self, place: str | Path) -> None:
+        self._place = place
+        self._batches = 0
+        self._connection: Any = None
+
+    async def run(self, count: int) -> dict[str, float]:
+        """
+        Insert so many batches, each in a transaction of its own.
+        """
+        batches = [self._rows() for _ in range(count)]
+        if self._connection is None:
+            await self._open()
+        busy, start = time.process_time(), time.perf_counter()
+        times = []
+        for rows in batches:
+            began = time.perf_counter()
+            await self._insert(rows)
+            times.append(time.perf_counter() - began)
+        seconds, busy = time.perf_counter() - start, time.process_time() - busy
+        return _figures({"seconds": seconds, "busy": busy, "latencies": sorted(times)}, count * BATCH)
+
+    async def _open(self) -> None:
+        if isinstance(self._place, Path):
+            self._connection = sqlite3.connect(self._place, isolation_level=None)
+            self._connection.execute("pragma journal_mode = wal")
+            self._connection.executescript(self._TABLE)
+        else:
+            self._connection = await asyncpg.connect(self._place)
+            await self._connection.execute(self._TABLE)
+
+    async def _insert(self, rows: Sequence[tuple[str, ...]]) -> None:
+        if isinstance(self._place, Path):
+            self._connection.execute("begin")
+            self._connection.executemany(self._INSERT.format(",".join("?" * 7)), rows)
+            self._connection.execute("commit")
+        else:
+            await self._connection.executemany(self._INSERT.format("$1,$2,$3,$4,$5,$6,$7"), rows)
+
+    def _rows(self) -> list[tuple[str, ...]]:
+        self._batches += 1
+        at = datetime.now(UTC)
+        written = events(f"agent-{self._batches % KEYS}", f"run-{self._batches}", self._batches * BATCH // 2, at)
+        named = ("call_id", "action", "timestamp", "agent_id", "tool_name")
+        return [("tenant", *(event[name] for name in named), json.dumps(event)) for event in written]
+
+
+async def measure(sides: Mapping[str, Load], alone: Alone, arguments: argparse.Namespace) -> list[dict[str, Any]]:
     """
     Measure events, then session operations, in rounds in which the sides take turns.
     """
@@ -280,6 +344,7 @@ async def measure(sides: Mapping[str, Load], arguments: argparse.Namespace) -> l
         for name, load in list(sides.items())[:: 1 if number % 2 else -1]:
             requests = load.batches(arguments.batches)
             rounds.setdefault(("events", name), []).append(of_events(await load.run(requests), len(requests)))
+        rounds.setdefault(("events", "alone"), []).append(await alone.run(arguments.batches))
     for load in sides.values():
         await load.run(load.operations(KEYS * 2))
     for number in range(arguments.rounds):
@@ -292,16 +357,16 @@ async def measure(sides: Mapping[str, Load], arguments: argparse.Namespace) -> l
             "side": name,
             **{figure: statistics.median(one[figure] for one in found) for figure in found[0]},
             "spread": [min(one["per_second"] for one in found), max(one["per_second"] for one in found)],
-            "rss_mib": memory(sides[name].process) / 2**20,
+            "rss_mib": memory(sides[name].process) / 2**20 if name in sides else None,
         }
         for (what, name), found in rounds.items()
     ]
 
 
 @contextmanager
-def variables_of(store: str, sides: int) -> Iterator[list[dict[str, str]]]:
+def variables_of(store: str, sides: int) -> Iterator[tuple[list[dict[str, str]], Alone]]:
     """
-    Start what a store needs, and yield the settings of each console.
+    Start what a store needs, and yield the settings of each console, and the database without one.
     """
     secrets = {"EDICTUM_SECRET_KEY": token_hex(32), "EDICTUM_SIGNING_KEY_SECRET": token_hex(32)}
     # Everything is counted, and nothing refused.
@@ -309,18 +374,20 @@ def variables_of(store: str, sides: int) -> Iterator[list[dict[str, str]]]:
     own["EDICTUM_SESSION_REQUESTS_PER_MINUTE"] = "10000000"
     with ExitStack() as stack:
         found = [dict(own) for _ in range(sides)]
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        alone = Alone(folder / "alone.sqlite")
         if store != "sqlite":
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             postgres = Postgres(folder, ON_DISK)
             stack.callback(postgres.close)
             for variables in found:
                 variables["EDICTUM_DATABASE_URL"] = postgres.new_database()
+            alone = Alone(postgres.new_database())
         if store == "postgres+redis":
             for variables in found:
                 redis = Redis(Path(stack.enter_context(tempfile.TemporaryDirectory())))
                 stack.callback(redis.close)
                 variables["EDICTUM_REDIS_URL"] = redis.url
-        yield found
+        yield found, alone
 
 
 def compare(store: str, arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
@@ -329,14 +396,14 @@ def compare(store: str, arguments: argparse.Namespace) -> Iterator[dict[str, Any
     """
     checkouts = {"ours": ROOT, **({"beside": arguments.beside} if arguments.beside else {})}
     with ExitStack() as stack:
-        variables = stack.enter_context(variables_of(store, len(checkouts)))
+        variables, alone = stack.enter_context(variables_of(store, len(checkouts)))
         runner = stack.enter_context(asyncio.Runner(loop_factory=uvloop.new_event_loop))
         sides = {}
         for own, (name, checkout) in zip(variables, checkouts.items(), strict=True):
             source = [str(checkout / part / "src") for part in ("edictum-core", "edictum-console")]
             address, process = stack.enter_context(console({**own, "PYTHONPATH": ":".join(source)}))
             sides[name] = Load(address, process, arguments.connections, arguments.full)
-        for row in runner.run(measure(sides, arguments)):
+        for row in runner.run(measure(sides, alone, arguments)):
             yield {"store": store, **row}
 
 
@@ -346,7 +413,7 @@ def main() -> None:
     """
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--store", choices=STORES, action="append", help="where it is kept; all of them if not given")
-    parser.add_argument("--connections", type=int, default=8, help="agents that deliver at the same time")
+    parser.add_argument("--connections", type=int, default=4, help="agents that deliver at the same time")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--batches", type=int, default=600, help="in each round")
     parser.add_argument("--operations", type=int, default=2000, help="requests with session operations in each round")
