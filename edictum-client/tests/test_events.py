@@ -24,7 +24,7 @@ import pytest
 from answers import Asked, Server, answering, reply
 from consoles import Console, rules, running
 from edictum import AuditAction, AuditEvent, Edictum, EdictumConfigError, EdictumDenied
-from edictum.storage import MemoryBackend
+from edictum.memory_storage import MemoryBackend
 from edictum_client import (
     BufferFullError,
     EdictumServerClient,
@@ -641,7 +641,7 @@ def test_sink_event_that_the_console_rejects_is_counted_and_the_others_arrive(
 BEGIN = """
 import asyncio, os, sys, threading
 from edictum import AuditEvent, AuditAction, Edictum
-from edictum.storage import MemoryBackend
+from edictum.memory_storage import MemoryBackend
 from edictum_client import EdictumServerClient, ForkedError, ServerAuditSink
 
 address, key, agent_id, *more = sys.argv[1:]

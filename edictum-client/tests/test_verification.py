@@ -19,7 +19,7 @@ from answers import Asked, answering, reply
 from consoles import Console, rules
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from edictum import Edictum, EdictumConfigError
-from edictum.storage import MemoryBackend
+from edictum.memory_storage import MemoryBackend
 from edictum_client import (
     BundleVerificationError,
     EdictumServerClient,

@@ -63,7 +63,7 @@ def test_memory_without_room_is_refused(max_sessions: int) -> None:
 
 def test_memory_forgets_the_session_not_used_for_longest(caplog: pytest.LogCaptureFixture) -> None:
     guard = Edictum(backend=MemoryBackend(max_sessions=2), limits=OperationLimits(max_tool_calls=1))
-    with caplog.at_level(logging.WARNING, "edictum.storage"):
+    with caplog.at_level(logging.WARNING, "edictum.memory_storage"):
         for session_id in ("old", "kept", "old", "new"):  # the second call of "old" is blocked, and is a use
             try:
                 run(guard, session_id=session_id)

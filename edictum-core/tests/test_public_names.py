@@ -98,6 +98,14 @@ def test_published_modules_can_be_imported(name: str) -> None:
     __import__(f"edictum.{name}")
 
 
+def test_memory_backend_is_found_where_the_published_package_has_it() -> None:
+    from edictum.storage import MemoryBackend
+
+    assert MemoryBackend is edictum.MemoryBackend
+    with pytest.raises(AttributeError, match="module 'edictum.storage' has no attribute 'Memory'"):
+        edictum.storage.Memory  # noqa: B018
+
+
 def test_exported_names_say_where_they_come_from() -> None:
     for name in edictum.__all__:
         value = getattr(edictum, name)

@@ -20,8 +20,8 @@ from edictum import (
     ToolCall,
     precondition,
 )
+from edictum.memory_storage import MemoryBackend
 from edictum.portal import run_in_background
-from edictum.storage import MemoryBackend
 from edictum.testing import AutoApprovalBackend
 from guards import AsyncTool, Callbacks, Tool, actions, ask, events_of, guard_of, post, pre
 

@@ -33,12 +33,13 @@ from edictum.guard import Edictum
 from edictum.guard_session import GuardSession
 from edictum.hooks import HookDecision, HookRegistration, HookResult
 from edictum.limits import OperationLimits
+from edictum.memory_storage import MemoryBackend
 from edictum.pipeline import CheckPipeline
 from edictum.redaction import RedactionPolicy
 from edictum.rules import Decision, postcondition, precondition, session_contract
 from edictum.session import Session
 from edictum.sinks import CollectingAuditSink, CompositeSink, FileAuditSink, StdoutAuditSink
-from edictum.storage import MemoryBackend, ReserveResult, ReservingBackend, StorageBackend
+from edictum.storage import ReserveResult, ReservingBackend, StorageBackend
 from edictum.tool_call import Principal, ToolCall, create_envelope, create_tool_call
 from edictum.tools import BashClassifier, SideEffect, ToolRegistry
 

@@ -19,13 +19,14 @@ from edictum.errors import EdictumConfigError
 from edictum.findings import PostCallResult
 from edictum.hooks import HookRegistration
 from edictum.limits import OperationLimits
+from edictum.memory_storage import MemoryBackend
 from edictum.options import checked_telemetry, make_names, one_of, own_tools, with_local
 from edictum.redaction import RedactionPolicy
 from edictum.ruleset.policy import CompiledRule, Policy, compile_python_rule
 from edictum.ruleset.vocabulary import MAX_RULES
 from edictum.session import Session
 from edictum.sinks import CollectingAuditSink
-from edictum.storage import MemoryBackend, StorageBackend
+from edictum.storage import StorageBackend
 from edictum.tool_call import Principal, ToolCall, new_call_id
 from edictum.tools import ToolRegistry
 

@@ -156,9 +156,9 @@ def try_call(guard: Edictum, call: TrialCall) -> Trial:
 
 
 async def _try(guard: Edictum, call: TrialCall) -> Trial:
+    from edictum.memory_storage import MemoryBackend
     from edictum.pipeline import CheckPipeline
     from edictum.session import Session
-    from edictum.storage import MemoryBackend
 
     pipeline = CheckPipeline(guard)
     plan = pipeline.plan(call.tool)

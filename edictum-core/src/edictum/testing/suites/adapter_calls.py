@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from edictum.guard import Edictum
+from edictum.memory_storage import MemoryBackend
 from edictum.redaction import REDACTED
 from edictum.sinks import CollectingAuditSink
-from edictum.storage import MemoryBackend
 from edictum.testing.approval import AutoApprovalBackend
 from edictum.testing.faults import Faults, FaultyAuditSink, FaultyStorageBackend
 from edictum.testing.suites.adapter_driving import (

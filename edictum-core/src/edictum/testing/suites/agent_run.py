@@ -25,7 +25,7 @@ from typing import Any
 
 from edictum.approval import ApprovalRequest
 from edictum.audit import AuditEvent
-from edictum.storage import MemoryBackend
+from edictum.memory_storage import MemoryBackend
 from edictum.testing.approval import AutoApprovalBackend
 
 FINAL_ANSWER = "done"
