@@ -10,8 +10,11 @@ from typing import Any
 
 import pytest
 from edictum import Edictum, EdictumDenied, MemoryBackend, OperationLimits
+from edictum.storage import Batch, NoRoom
 from edictum.testing.running import at_once
 from guards import run
+from hypothesis import given
+from hypothesis import strategies as st
 
 
 @pytest.mark.parametrize(
@@ -48,6 +51,26 @@ def test_memory_takes_any_key() -> None:
     at_once(backend.set("s:x", "1"))
 
     assert at_once(backend.get("s:x")) == "1"
+
+
+def counted_by(backend: MemoryBackend, batch: Batch) -> tuple[str | None, list[float]]:
+    """
+    The key that had no room, and the counts.
+    """
+    try:
+        return None, list(backend.reserve_now(batch))
+    except NoRoom as full:
+        return full.key, list(full.values)
+
+
+@given(st.lists(st.lists(st.tuples(st.sampled_from("xyz"), st.none() | st.integers(0, 3)), min_size=3, max_size=3)))
+def test_memory_usual_batches_count_as_all_others(wanted: list[list[tuple[str, int | None]]]) -> None:
+    backend, other = MemoryBackend(), MemoryBackend()
+    for changes in wanted:
+        batches = [Batch([(f"s:a:{name}", 1, most) for name, most in changes]) for _ in range(2)]
+        assert (batches[0].usual is not None) is any(most is not None for _, most in changes)
+        batches[1].usual = None
+        assert counted_by(backend, batches[0]) == counted_by(other, batches[1])
 
 
 def test_memory_reservation_over_sessions_is_refused() -> None:

@@ -144,7 +144,7 @@ class Batch:
         counted: Place and key of those that add.
         limited: Whether there is any limit.
         usual: Keys and largest values where three counters are counted by one, else None.  Nearly every call counts
-            an attempt, an execution and one of its tool, and written out that takes half the time.
+            an attempt, an execution and one of its tool, and written out that takes less time.
     """
 
     __slots__ = ("changes", "counted", "keys", "limited", "read", "session_id", "steps", "usual", "zeros")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 PreAction: TypeAlias = Literal["allow", "block", "pending_approval"]
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True)
 class PreDecision:
     """
     What is decided about a call before the tool runs.
@@ -69,7 +69,7 @@ class PreDecision:
     workflow_events: Sequence[Any] = ()
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True)
 class PostDecision:
     """
     What is decided about a tool's result.

@@ -43,6 +43,8 @@ def _clues_of_leaf(leaf: Leaf) -> tuple[Clue, ...] | None:
         if split(leaf.selector)[0] not in ("args", "principal", "environment"):
             return None
         read = compile_selector(leaf.selector, custom={}, environ={})
+        if read is None:
+            return None
     if leaf.operator in ("equals", "in"):
         items = leaf.operand if leaf.operator == "in" else [leaf.operand]
         return (Clue(leaf.selector, read, frozenset(item for item in items if type(item) is str), ()),)
