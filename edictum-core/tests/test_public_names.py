@@ -102,7 +102,7 @@ def test_memory_backend_is_found_where_the_published_package_has_it() -> None:
     from edictum.storage import MemoryBackend
 
     assert MemoryBackend is edictum.MemoryBackend
-    with pytest.raises(AttributeError, match="module 'edictum.storage' has no attribute 'Memory'"):
+    with pytest.raises(AttributeError, match=r"module 'edictum\.storage' has no attribute 'Memory'"):
         edictum.storage.Memory  # noqa: B018
 
 
