@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 from consoles import EMAIL, PASSWORD, Console, Session, WithConsole
 from edictum_console.security.actor import Role
+from test_rulesets import TEXT
 
 LOGIN = "/api/v1/auth/login"
 
@@ -149,6 +150,36 @@ def test_role_and_disabling_hold_from_the_next_request_on(with_console: WithCons
     with_console(check)
 
 
+def test_person_who_is_removed_is_gone_with_what_they_used(with_console: WithConsole) -> None:
+    async def check(console: Console) -> None:
+        ana, operator = await console.sign_in(), await console.person(Role.OPERATOR)
+        pair = await operator.must("POST", "/api/v1/auth/token", {})
+        script = Session(console.client, {"Authorization": f"Bearer {pair['access_token']}"})
+        await operator.must("POST", "/api/v1/contracts/import", {"yaml_content": TEXT})
+        (row,) = [user for user in (await ana.must("GET", "/api/v1/users"))["users"] if user["role"] == "operator"]
+        link = (await ana.must("POST", f"/api/v1/users/{row['id']}/reset-link"))["reset_link"].partition("#")[2]
+        await ana.must("DELETE", f"/api/v1/users/{row['id']}")
+        for session in (operator, script):
+            assert (await session.get("/api/v1/auth/me")).status_code == 401
+        for table in ("user_sessions", "script_tokens"):
+            rows = await console.database.fetch(f"SELECT user_id FROM {table}")
+            assert str(row["id"]) not in {str(found["user_id"]) for found in rows}
+        reset = {"token": link, "new_password": PASSWORD}
+        assert (await console.anonymous.post("/api/v1/auth/reset", reset)).status_code == 403
+        again = await console.anonymous.post(LOGIN, {"email": "operator@example.com", "password": PASSWORD})
+        assert again.status_code == 401
+        gone = await ana.send("DELETE", f"/api/v1/users/{row['id']}")
+        assert (gone.status_code, gone.json()["code"]) == (404, "user_not_found")
+        # What they did keeps their name, and the address is free.
+        contracts = (await ana.must("GET", "/api/v1/contracts"))["contracts"]
+        assert {found["created_by"] for found in contracts} == {"operator@example.com"}
+        newest = (await ana.must("GET", "/api/v1/audit-log?limit=1"))["entries"][0]
+        assert (newest["action"], newest["object"]) == ("user.remove", "operator@example.com")
+        await ana.must("POST", "/api/v1/users", {"email": "operator@example.com", "role": "viewer"})
+
+    with_console(check)
+
+
 def test_last_administrator_cannot_be_weakened(with_console: WithConsole) -> None:
     async def check(console: Console) -> None:
         ana = await console.sign_in()
@@ -156,6 +187,8 @@ def test_last_administrator_cannot_be_weakened(with_console: WithConsole) -> Non
         for change in ({"role": "viewer"}, {"disabled": True}):
             answer = await ana.send("PATCH", f"/api/v1/users/{me['user_id']}", change)
             assert (answer.status_code, answer.json()["code"]) == (409, "last_admin")
+        answer = await ana.send("DELETE", f"/api/v1/users/{me['user_id']}")
+        assert (answer.status_code, answer.json()["code"]) == (409, "last_admin")
         assert (await ana.get("/api/v1/auth/me")).status_code == 200
 
     with_console(check)

@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-from litestar import Controller, Request, Response, get, patch, post
+from litestar import Controller, Request, Response, delete, get, patch, post
 from litestar.datastructures import Cookie
 from litestar.di import Provide
 from litestar.params import FromPath, JSONBody
@@ -168,6 +168,14 @@ class UserController(Controller):
         Change what a person may do, or whether they may sign in; ends their logins.
         """
         return await service.change(user_id, data, caller)
+
+    @delete("/{user_id:uuid}", guards=[guards.person(Role.ADMIN)], status_code=200, summary="Remove a person")
+    async def remove(self, service: Injected[UserService], caller: Injected[Caller], user_id: FromPath[UUID]) -> Done:
+        """
+        Remove a person for good, with their logins and the tokens of their scripts; the address can be invited again.
+        """
+        await service.remove(user_id, caller)
+        return Done()
 
     @post("/{user_id:uuid}/reset-link", guards=[guards.person(Role.ADMIN)], summary="Make a reset link")
     async def reset_link(

@@ -45,6 +45,13 @@ class UserRepository(Repository):
         table = self._table(Users)
         await self._update(table, values).where(table.id == user_id)
 
+    async def delete(self, user_id: UUID) -> None:
+        """
+        Remove one, with logins, tokens and who they are in channels.
+        """
+        table = self._table(Users)
+        await self._delete(table).where(table.id == user_id)
+
     async def other_admins(self, user_id: UUID) -> int:
         """
         How many administrators there are besides one person.

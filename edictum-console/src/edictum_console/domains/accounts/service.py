@@ -232,8 +232,8 @@ class UserService:
             if change.disabled is not None:
                 values["disabled_at"] = datetime.now(UTC) if change.disabled else None
             weaker = change.disabled or (change.role is not None and change.role is not Role.ADMIN)
-            if row["role"] == "admin" and weaker and not await self._rows.other_admins(user_id):
-                raise ConflictError("nobody else is an administrator", "last_admin")
+            if weaker:
+                await self._require_other_admin(row)
             if values:
                 await self._rows.change(user_id, values)
                 await end_tokens(self._scope, user_id)
@@ -242,6 +242,22 @@ class UserService:
             changed = await self._require(user_id)
         await self._resources.logins.end_all(self._scope.tenant_id, user_id)
         return _user(changed)
+
+    async def remove(self, user_id: UUID, caller: Caller) -> None:
+        """
+        Remove a person for good; what they did keeps their address.
+
+        Raises:
+            NotFoundError: There is no such person.
+            ConflictError: Nobody would be an administrator any more.
+        """
+        async with self._scope.transaction():
+            await self._scope.database.lock(f"users:{self._scope.tenant_id}")
+            row = await self._require(user_id)
+            await self._require_other_admin(row)
+            await self._rows.delete(user_id)
+            await self._audit.record(caller, "user.remove", row["email"])
+        await self._resources.logins.end_all(self._scope.tenant_id, user_id)
 
     async def reset_link(self, user_id: UUID, caller: Caller) -> ResetLink:
         """
@@ -260,6 +276,10 @@ class UserService:
         token = _link_token(self._resources.settings.secret_key, row, expires_at)
         # After the "#", so that the token is in no server's log.
         return ResetLink(f"{self._resources.settings.base_url}/reset#{token}", expires_at)
+
+    async def _require_other_admin(self, row: dict[str, Any]) -> None:
+        if row["role"] == "admin" and not await self._rows.other_admins(row["id"]):
+            raise ConflictError("nobody else is an administrator", "last_admin")
 
     async def _require(self, user_id: UUID) -> dict[str, Any]:
         row = await self._rows.find(user_id)
