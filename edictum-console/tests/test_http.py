@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,6 +17,7 @@ from consoles import Console, Session, WithConsole
 from edictum_console.app import create_app
 from edictum_console.errors import BadRequestError, InvalidError
 from edictum_console.http.bodies import AgentBody, read_json, structure
+from edictum_console.logs import JsonLines
 from edictum_console.security import guards
 from edictum_console.security.actor import KeyScope, Role
 from edictum_console.security.address import client_address
@@ -141,6 +143,78 @@ def test_request_id_is_kept_when_it_can_be_one_and_made_otherwise(with_console: 
         assert await returned("a.b-C_1") == "a.b-C_1"
         for bad in ("", "a b", "x" * 129, "-a", "a\tb"):
             assert await returned(bad) not in ("", bad)
+
+    with_console(check)
+
+
+def facts_of(caplog: pytest.LogCaptureFixture, level: int) -> list[dict[str, Any]]:
+    return [
+        record.facts  # type: ignore[attr-defined]
+        for record in caplog.records
+        if record.name == "edictum_console.requests" and record.levelno == level
+    ]
+
+
+def test_each_request_is_a_line_without_anything_that_it_brought(
+    with_console: WithConsole, caplog: pytest.LogCaptureFixture
+) -> None:
+    canary = "canary-5150"
+
+    async def check(console: Console) -> None:
+        ana, agent = await console.sign_in(), await console.agent()
+        me = await ana.must("GET", "/api/v1/auth/me")
+        caplog.clear()
+        caplog.set_level(logging.DEBUG, "edictum_console.requests")
+        await ana.get(f"/api/v1/events?text={canary}")
+        await agent.get(f"/v1/sessions/{canary}", headers={"X-Request-Id": "mine"})
+        await console.anonymous.post("/api/v1/auth/login", {"email": f"{canary}@example.com", "password": canary})
+        await console.anonymous.get("/api/v1/health/live")
+        by_person, by_key, by_nobody = facts_of(caplog, logging.INFO)
+        assert {**by_person, "ms": 0, "request_id": ""} == {
+            "request_id": "",
+            "tenant": me["tenant_id"],
+            "actor": f"user:{me['user_id']}",
+            "method": "GET",
+            "route": "/api/v1/events",
+            "status": 200,
+            "ms": 0,
+        }
+        assert by_key["actor"].startswith("key:edk_production_")
+        assert (by_key["tenant"], by_key["request_id"]) == (me["tenant_id"], "mine")
+        assert (by_nobody["tenant"], by_nobody["actor"], by_nobody["status"]) == (None, None, 401)
+        assert [facts["route"] for facts in facts_of(caplog, logging.DEBUG)] == ["/api/v1/health/live"]
+        lines = [JsonLines().format(record) for record in caplog.records]
+        assert canary not in caplog.text + "".join(lines)
+        assert json.loads(lines[0])["route"] == "/api/v1/events"
+
+    with_console(check)
+
+
+def test_page_of_another_origin_uses_the_api_with_a_key_only_where_it_is_named(with_console: WithConsole) -> None:
+    named, other = {"Origin": "https://app.example.com"}, {"Origin": "https://evil.example.com"}
+    asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization"}
+
+    async def check(console: Console) -> None:
+        allowed = await console.client.options("/v1/events", headers={**named, **asked})
+        assert (allowed.status_code, allowed.headers["access-control-allow-origin"]) == (204, named["Origin"])
+        assert "authorization" in allowed.headers["access-control-allow-headers"].lower()
+        refused = await console.client.options("/v1/events", headers={**other, **asked})
+        assert refused.status_code == 400
+        agent, ana = await console.agent(), await console.sign_in()
+        for origin in (named, other):
+            answer = await agent.get("/v1/health", headers=origin)
+            assert answer.headers.get("access-control-allow-origin") == (origin["Origin"] if origin is named else None)
+            assert "access-control-allow-credentials" not in answer.headers
+            by_login = await ana.send("POST", "/api/v1/auth/logout-all", headers=origin)
+            assert by_login.json()["code"] == "foreign_origin"
+
+    with_console(check, cors_origins=("https://app.example.com",))
+
+
+def test_without_named_origins_no_answer_speaks_of_them(with_console: WithConsole) -> None:
+    async def check(console: Console) -> None:
+        answer = await console.client.get("/api/v1/health", headers={"Origin": "https://app.example.com"})
+        assert not [name for name in answer.headers if name.startswith("access-control")]
 
     with_console(check)
 

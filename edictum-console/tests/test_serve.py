@@ -176,6 +176,21 @@ def test_sender_that_goes_away_in_the_middle_of_a_body_is_no_failure_of_the_cons
     assert [word for word in ("Traceback", "ERROR", "WARNING") if word in written] == []
 
 
+def test_log_in_json_has_one_object_on_each_line(tmp_path: Path) -> None:
+    with serving(tmp_path, EDICTUM_LOG_FORMAT="json") as (address, written, process):
+        call(address, "/api/v1/health")
+        for path in ("/api/v1/nothing/secret?secret=1", "/api/v1/auth/me?secret=1"):
+            with pytest.raises(urllib.error.HTTPError):
+                call(address, path)
+        process.send_signal(signal.SIGTERM)
+        assert process.stderr is not None
+        lines = [json.loads(line) for line in (written + process.stderr.read()).splitlines()]
+    assert {"time", "level", "logger", "message"} <= set.intersection(*(set(line) for line in lines))
+    requests = [line for line in lines if line["logger"] == "edictum_console.requests"]
+    assert [(line["route"], line["status"]) for line in requests] == [(None, 404), ("/api/v1/auth/me", 401)]
+    assert "secret" not in str(requests)
+
+
 def refused(tmp_path: Path, *arguments: str, **variables: str) -> str:
     """
     Run ``serve``, which does not start, and return what it says.

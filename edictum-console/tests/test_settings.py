@@ -74,9 +74,14 @@ def test_production_refuses_generated_secrets_and_plain_http(tmp_path: Path) -> 
         ("EDICTUM_AUTO_MIGRATE", "perhaps"),
         ("EDICTUM_BASE_URL", "no.scheme.test"),
         ("EDICTUM_BASE_URL", "https://host.test/path"),
+        ("EDICTUM_CORS_ORIGINS", "*"),
+        ("EDICTUM_CORS_ORIGINS", "https://app.example.com, https://*.example.com"),
+        ("EDICTUM_CORS_ORIGINS", "https://app.example.com/page"),
+        ("EDICTUM_CORS_ORIGINS", "no.scheme.test"),
         ("EDICTUM_DATABASE_URL", "mysql://host/console"),
         ("EDICTUM_DATA_DIR", "relative/path"),
         ("EDICTUM_DRAIN_SECONDS", "601"),
+        ("EDICTUM_LOG_FORMAT", "xml"),
         ("EDICTUM_LOG_LEVEL", "LOUD"),
         ("EDICTUM_RATE_LIMIT_MAX_ATTEMPTS", "-1"),
         ("EDICTUM_RATE_LIMIT_WINDOW_SECONDS", "1.5"),
@@ -91,6 +96,30 @@ def test_production_refuses_generated_secrets_and_plain_http(tmp_path: Path) -> 
 )
 def test_unusable_value_is_refused_with_its_variable_and_a_remedy(tmp_path: Path, variable: str, value: str) -> None:
     assert any("EDICTUM_" in problem and "; " in problem for problem in problems(tmp_path, **{variable: value}))
+
+
+def test_origins_are_read_as_browsers_write_them(tmp_path: Path) -> None:
+    found = load(tmp_path, EDICTUM_CORS_ORIGINS=" https://App.example.com/ , http://localhost:5173")
+    assert found.cors_origins == ("https://app.example.com", "http://localhost:5173")
+
+
+@pytest.mark.parametrize(
+    ("form", "production", "expected"),
+    [
+        ("", False, False),
+        ("", True, True),
+        ("auto", True, True),
+        ("text", True, False),
+        ("json", False, True),
+    ],
+)
+def test_log_is_json_where_it_is_asked_for_and_in_production(
+    tmp_path: Path, form: str, production: bool, expected: bool
+) -> None:
+    variables = {**COMPLETE, "EDICTUM_LOG_FORMAT": form}
+    if production:
+        variables |= {"EDICTUM_ENV_NAME": "production", "EDICTUM_BASE_URL": "https://c.example"}
+    assert load(tmp_path, **variables).log_json is expected
 
 
 def test_all_problems_are_told_at_once(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ The composition root: the only place where anything is made and put together.
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from typing import Any, TypeAlias
@@ -13,6 +13,7 @@ from uuid import UUID
 
 import attrs
 from litestar import Litestar, Request, Router
+from litestar.config.cors import CORSConfig
 from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.openapi import OpenAPIConfig
@@ -119,6 +120,7 @@ def create_app(
     )
     return Litestar(
         [*human_routes(), *agent_routes(), MetricsController],
+        cors_config=_cors(settings.cors_origins) if settings.cors_origins else None,
         before_send=[ResponseHeaders(settings.secure), Measuring(resources.metrics)],
         dependencies={
             "caller": Provide(provide_caller, sync_to_thread=False),
@@ -168,6 +170,13 @@ def provide_scope(request: Request[Actor, str, Any], resources: Injected[Resourc
     if isinstance(request.user, Anonymous):
         raise UnauthorizedError("sign in first", "not_signed_in")
     return resources.scopes.of(request.user.tenant_id)
+
+
+def _cors(origins: Sequence[str]) -> CORSConfig:
+    """
+    Let pages of other origins use the API; logins are refused to them, see ``Authenticator``.
+    """
+    return CORSConfig(list(origins), expose_headers=["ETag", "Retry-After", "X-Edictum-Api", "X-Request-Id"])
 
 
 def _openapi() -> OpenAPIConfig:

@@ -16,7 +16,8 @@ from http.client import HTTPConnection, HTTPException
 
 from edictum_console import __version__
 from edictum_console.errors import StartError
-from edictum_console.settings import Settings, configure_logging, load_settings
+from edictum_console.logs import configure_logging
+from edictum_console.settings import Settings, load_settings
 from edictum_console.stopping import StoppedError, stopping_on_signals
 
 _PORT = 8000

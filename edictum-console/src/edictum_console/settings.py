@@ -8,7 +8,6 @@ refused only when it looks like a misspelling of one of these.
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 import secrets
@@ -31,6 +30,7 @@ T = TypeVar("T")
 _SEALING_KEY = re.compile(r"[0-9a-fA-F]{64}")
 _TRUTH = {"true": True, "1": True, "false": False, "0": False}
 _ENVIRONMENTS = ("development", "production")
+_FORMATS = ("auto", "text", "json")
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 _SHORTEST_SECRET = 32
 _SHORTEST_PASSWORD = 12
@@ -40,6 +40,7 @@ KNOWN = (
     "EDICTUM_APPROVALS_PER_MINUTE",
     "EDICTUM_AUTO_MIGRATE",
     "EDICTUM_BASE_URL",
+    "EDICTUM_CORS_ORIGINS",
     "EDICTUM_DATABASE_URL",
     "EDICTUM_DATA_DIR",
     "EDICTUM_DRAIN_SECONDS",
@@ -47,6 +48,7 @@ KNOWN = (
     "EDICTUM_EVENTS_BODY_MIB",
     "EDICTUM_EVENTS_PER_BATCH",
     "EDICTUM_EVENTS_PER_MINUTE",
+    "EDICTUM_LOG_FORMAT",
     "EDICTUM_LOG_LEVEL",
     "EDICTUM_RATE_LIMIT_MAX_ATTEMPTS",
     "EDICTUM_RATE_LIMIT_WINDOW_SECONDS",
@@ -87,8 +89,10 @@ class Settings:
         login_attempts: How many logins one address may try within ``login_window``.
         login_window: The time in which they are counted.
         security_contact: Whom to tell of a weakness: ``mailto:...`` or ``https://...``; None names nobody.
+        cors_origins: Whose pages may use the API from a browser, with a key or a script's token and never with a login.
         trusted_proxies: Networks whose word about the client's address is believed.
         log_level: From which level on messages are written.
+        log_json: Whether they are written as lines of JSON.
         auto_migrate: Whether ``serve`` brings the schema up to date.
         drain_seconds: Over how long streams are ended when the console stops.
         metrics_token: What opens ``/metrics`` from other machines; None where only this one may read them.
@@ -118,8 +122,10 @@ class Settings:
     login_attempts: int = 10
     login_window: timedelta = timedelta(minutes=5)
     security_contact: str | None = None
+    cors_origins: tuple[str, ...] = ()
     trusted_proxies: tuple[Network, ...] = ()
     log_level: str = "INFO"
+    log_json: bool = False
     auto_migrate: bool = True
     drain_seconds: float = 10.0
     metrics_token: bytes | None = attrs.field(default=None, repr=False)
@@ -174,8 +180,11 @@ def load_settings(environ: Mapping[str, str], port: int = 8000) -> Settings:
         "login_attempts": reader.whole("EDICTUM_RATE_LIMIT_MAX_ATTEMPTS", 10, 1, 1000),
         "login_window": timedelta(seconds=reader.whole("EDICTUM_RATE_LIMIT_WINDOW_SECONDS", 300, 1, 86_400)),
         "security_contact": reader.read("EDICTUM_SECURITY_CONTACT", _contact),
+        "cors_origins": reader.read("EDICTUM_CORS_ORIGINS", _origins) or (),
         "trusted_proxies": reader.read("EDICTUM_TRUSTED_PROXIES", _networks) or (),
         "log_level": reader.choice("EDICTUM_LOG_LEVEL", _LEVELS, "INFO"),
+        "log_json": reader.choice("EDICTUM_LOG_FORMAT", _FORMATS, "auto")
+        in (("auto", "json") if production else ("json",)),
         "auto_migrate": reader.truth("EDICTUM_AUTO_MIGRATE", True),
         "drain_seconds": float(reader.whole("EDICTUM_DRAIN_SECONDS", 10, 0, 600)),
         "metrics_token": reader.read("EDICTUM_METRICS_TOKEN", _secret),
@@ -328,6 +337,19 @@ def _base_url(text: str) -> str:
     return text.rstrip("/")
 
 
+def _origins(text: str) -> tuple[str, ...]:
+    origins = tuple(part.strip().lower().rstrip("/") for part in text.split(","))
+    if "*" in text:
+        raise _UnusableError("may not have a *", "name every origin, like https://app.example.com")
+    for origin in origins:
+        parts = urlsplit(origin)
+        if parts.scheme not in ("http", "https") or not parts.netloc or origin != f"{parts.scheme}://{parts.netloc}":
+            raise _UnusableError(
+                "is not a list of origins", "separate them by commas, each like https://app.example.com, without a path"
+            )
+    return origins
+
+
 def _contact(text: str) -> str:
     if not re.fullmatch(r"mailto:[!-~]+@[!-~]+|https://[!-~]+", text):
         raise _UnusableError("is no address to write to", "write mailto:security@example.com or an https:// address")
@@ -382,14 +404,3 @@ def _generated(file: Path) -> str:
 
 def _private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
-
-
-def configure_logging(settings: Settings) -> None:
-    """
-    Write messages of the console to standard error, from the level of the settings on.
-
-    Those of libraries only from INFO on: the driver of SQLite, for one, writes every value that it is given at DEBUG.
-    """
-    level = logging.getLevelNamesMapping()[settings.log_level]
-    logging.basicConfig(level=max(level, logging.INFO), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("edictum_console").setLevel(level)
