@@ -8,6 +8,7 @@ from consoles import Console, WithConsole
 from edictum_console.metrics import Metrics, Sample
 from edictum_console.security.actor import Role
 from listeners import listening
+from test_approvals import ask
 from test_events import deliver, happened
 
 TOKEN = "t" * 32
@@ -71,6 +72,43 @@ def test_streams_are_counted_in_health_and_metrics(with_console: WithConsole) ->
         async with listening(console, agent), listening(console, agent):
             assert await counted() == (2, 2)
         assert await counted() == (0, 0)
+
+    with_console(check)
+
+
+def test_metrics_tell_what_waits_and_what_was_lost(with_console: WithConsole) -> None:
+    async def check(console: Console) -> None:
+        ana, agent = await console.sign_in(), await console.agent()
+
+        async def shown() -> dict[str, float]:
+            return read((await console.anonymous.get("/metrics")).text)
+
+        for _ in range(2):  # delivered again, the gap is the same
+            await deliver(agent, happened(), batch={"id": "b-1", "dropped_before": 7})
+        first, _ = [await ask(agent) for _ in range(2)]
+        assert (await agent.send("GET", "/v1/health", headers={"Authorization": "Bearer edk_x"})).status_code == 401
+        found = await shown()
+        assert found["edictum_events_dropped_total"] == 7
+        assert found["edictum_approvals_pending"] == 2
+        assert 0 <= found["edictum_approvals_oldest_seconds"] < 60
+        assert found['edictum_key_checks_total{outcome="checked"}'] == 1
+        assert found['edictum_key_checks_total{outcome="remembered"}'] == 3
+        assert found['edictum_key_checks_total{outcome="refused"}'] == 1
+        pooled = found.get('edictum_database_connections{state="idle"}')
+        assert (pooled is None) is (console.database.dialect == "sqlite")
+        async with listening(console, agent) as stream:
+            await ana.must("PUT", f"/api/v1/approvals/{first['id']}", {"approved": True})
+            await stream.named("approval_decided")
+            found = await shown()
+            assert found['edictum_stream_events_total{outcome="sent"}'] >= 1
+            assert found['edictum_stream_events_total{outcome="cut"}'] == 0
+        after = await shown()
+        assert (
+            after['edictum_stream_events_total{outcome="sent"}'] >= found['edictum_stream_events_total{outcome="sent"}']
+        )
+        assert after["edictum_approvals_pending"] == 1
+        assert after['edictum_approval_seconds_count{status="approved"}'] == 1
+        assert after["edictum_feed_seconds_count"] >= 1
 
     with_console(check)
 

@@ -116,7 +116,9 @@ def workers_of(resources: Resources, deliverer: Deliverer, pulse: Pulse) -> list
     workers = [
         Worker("claim", timedelta(seconds=30), resources.scopes.database.keep_claim),
         Worker(
-            "approval expiry", timedelta(seconds=10), lambda: expire_due(resources.scopes, stores.limits, stores.bus)
+            "approval expiry",
+            timedelta(seconds=10),
+            lambda: expire_due(resources.scopes, stores.limits, stores.bus, resources.metrics),
         ),
         Worker("signing overlaps", timedelta(minutes=1), lambda: end_overlaps(resources.scopes.database)),
         Worker("leftovers", timedelta(hours=1), leftovers.remove),

@@ -236,6 +236,12 @@ class Database(ABC):
         """
         await self.fetch("SELECT 1")
 
+    def connections(self) -> Mapping[str, int]:
+        """
+        How many connections there are, by whether they are used; nothing where there is no pool of them.
+        """
+        return {}
+
     def table(self, table: type[TableT]) -> type[TableT]:
         """
         Return a table bound to this database.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 import attrs
@@ -28,6 +29,7 @@ class FeedItem:
         env: The environment that it concerns; None for all.
         agent_id: The agent that it concerns; None for all.
         payload: Ids and labels.
+        created_at: When it was written.
     """
 
     seq: int
@@ -35,6 +37,7 @@ class FeedItem:
     env: str | None
     agent_id: str | None
     payload: dict[str, Any]
+    created_at: datetime
 
 
 class Outbox(Repository):
@@ -90,6 +93,6 @@ class Outbox(Repository):
         The changes after a number, oldest first.
         """
         feed = self._table(Feed)
-        chosen = (feed.seq, feed.kind, feed.env, feed.agent_id, feed.payload)
+        chosen = (feed.seq, feed.kind, feed.env, feed.agent_id, feed.payload, feed.created_at)
         rows = await self._select(feed, *chosen).where(feed.seq > seq).order_by(feed.seq).limit(limit)
         return [FeedItem(**{**row, "payload": json.loads(row["payload"])}) for row in rows]

@@ -228,6 +228,14 @@ class PostgresDatabase(Database):
             else "a console without EDICTUM_REDIS_URL uses this database; stop it, or give it the same Redis"
         )
 
+    def connections(self) -> Mapping[str, int]:
+        """
+        See :meth:`Database.connections`.
+        """
+        pool = self._postgres.pool
+        idle = 0 if pool is None else pool.get_idle_size()
+        return {"used": 0 if pool is None else pool.get_size() - idle, "idle": idle}
+
     async def insert_new(
         self, table: type[Table], columns: Sequence[str], rows: Sequence[Sequence[Any]], shared: Mapping[str, Any]
     ) -> list[UUID]:

@@ -19,7 +19,6 @@ from edictum_console.domains.agents.schemas import AgentChange, Reported, Status
 from edictum_console.domains.agents.service import AgentService, Introduction
 from edictum_console.domains.approvals.schemas import ApprovalRequest
 from edictum_console.domains.approvals.service import ApprovalService
-from edictum_console.domains.approvals.wire import Dialect
 from edictum_console.domains.events.batches import Batch
 from edictum_console.domains.events.gathering import EventGathering
 from edictum_console.domains.events.hearing import Hearing
@@ -138,7 +137,7 @@ async def _introduce(agent: DemoAgent, agents: AgentService, actor: KeyActor, ca
 
 async def _ask(resources: Resources, scope: TenantScope, actors: Mapping[str, KeyActor], caller: Caller) -> None:
     stores = resources.stores
-    approvals = ApprovalService(scope, MemoryRateLimits(), stores.bus, Dialect.CURRENT)
+    approvals = ApprovalService(scope, MemoryRateLimits(), stores.bus, resources.metrics)
     for asked in _ASKED:
         actor = actors[asked.agent_id]
         body = ApprovalRequest(

@@ -13,7 +13,7 @@ import re
 import secrets
 import string
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
@@ -127,6 +127,7 @@ class KeyVerifier:
         self._secret = secrets.token_bytes(32)
         self._known: OrderedDict[bytes, tuple[KeyRecord, float]] = OrderedDict()
         self._generation = 0
+        self.checks: Counter[str] = Counter()
 
     async def verify(self, key: str, address: str) -> KeyRecord:
         """
@@ -142,12 +143,15 @@ class KeyVerifier:
         """
         digest = hmac.digest(self._secret, key.encode(), "sha256")
         record = self._remembered(digest)
-        if record is None:
+        if record is not None:
+            self.checks["remembered"] += 1
+        else:
             # Few at a time: good keys that arrive together must not count as failures of one another meanwhile, and
             # whoever waited for somebody with the same key finds it remembered.
             async with self._turns:
                 record = self._remembered(digest) or await self._check(key, digest, address)
         if record.ended(datetime.now(UTC)):
+            self.checks["refused"] += 1
             raise _unknown()
         return record
 
@@ -177,9 +181,12 @@ class KeyVerifier:
         async with counted(self._limits, BY_ADDRESS, address, _TOO_MANY):
             record = await self._records.find(prefix) if prefix else None
             if record is None:
+                self.checks["refused"] += 1
                 raise _unknown()
+            self.checks["checked"] += 1
             async with counted(self._limits, BY_PREFIX, record.prefix, _TOO_MANY):
                 if not await self._hasher.matches(key, record.key_hash):
+                    self.checks["refused"] += 1
                     raise _unknown()
         await self._limits.give_back(BY_ADDRESS, address)
         await self._limits.give_back(BY_PREFIX, record.prefix)

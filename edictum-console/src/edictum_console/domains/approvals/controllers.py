@@ -46,7 +46,7 @@ def provide_service(
     older = request.scope["path"].startswith(Dialect.OLDER.value)
     stores, dialect = resources.stores, Dialect.OLDER if older else Dialect.CURRENT
     per_minute = resources.settings.approvals_per_minute
-    return ApprovalService(scope_of_caller, stores.limits, stores.bus, dialect, per_minute)
+    return ApprovalService(scope_of_caller, stores.limits, stores.bus, resources.metrics, dialect, per_minute)
 
 
 DEPENDENCIES = {"service": Provide(provide_service, sync_to_thread=False)}

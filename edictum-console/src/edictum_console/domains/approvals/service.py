@@ -32,6 +32,7 @@ from edictum_console.errors import (
 )
 from edictum_console.http.paging import cursor_id, cut
 from edictum_console.ids import new_id
+from edictum_console.metrics import Metrics
 from edictum_console.resources import Caller
 from edictum_console.security.actor import Anonymous, ChatActor, KeyActor, PersonActor, Role
 from edictum_console.state.counting import counted
@@ -53,9 +54,16 @@ class ApprovalService:
     """
 
     def __init__(
-        self, scope: TenantScope, limits: RateLimits, bus: Bus, dialect: Dialect, per_minute: int = USUAL_LIMIT
+        self,
+        scope: TenantScope,
+        limits: RateLimits,
+        bus: Bus,
+        metrics: Metrics,
+        dialect: Dialect = Dialect.CURRENT,
+        per_minute: int = USUAL_LIMIT,
     ) -> None:
         self._scope = scope
+        self._metrics = metrics
         self._limits = limits
         self._bus = bus
         self._dialect = dialect
@@ -321,6 +329,8 @@ class ApprovalService:
         facts["decided_via"] = via
         await Outbox(self._scope).announce(kind, facts, env=row["env"], agent_id=row["agent_id"])
         await NoticeQueue(self._scope).ended(row, status, decided_by, via, reason)
+        waited = await self._scope.database.now() - row["created_at"]
+        self._metrics.took("edictum_approval_seconds", waited.total_seconds(), status=status)
 
     def _agent_id(self, body: ApprovalRequest, actor: KeyActor) -> str:
         if body.agent_id is not None:
@@ -337,7 +347,7 @@ async def pending_count(scope: TenantScope, env: str | None) -> int:
     return await ApprovalRepository(scope).pending(env, await scope.database.now())
 
 
-async def expire_due(scopes: Scopes, limits: RateLimits, bus: Bus) -> int:
+async def expire_due(scopes: Scopes, limits: RateLimits, bus: Bus, metrics: Metrics) -> int:
     """
     End all requests whose time is over, of all tenants.
 
@@ -347,7 +357,7 @@ async def expire_due(scopes: Scopes, limits: RateLimits, bus: Bus) -> int:
     found = 0
     while rows := await DueApprovals(scopes.database).find(await scopes.database.now(), _CHUNK):
         for row in rows:
-            await ApprovalService(scopes.of(row["tenant_id"]), limits, bus, Dialect.CURRENT).expire(row["id"])
+            await ApprovalService(scopes.of(row["tenant_id"]), limits, bus, metrics).expire(row["id"])
         found += len(rows)
     return found
 

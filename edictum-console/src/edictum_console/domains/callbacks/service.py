@@ -17,7 +17,6 @@ import attrs
 
 from edictum_console.domains.accounts.service import StoredPeople
 from edictum_console.domains.approvals.service import ApprovalService
-from edictum_console.domains.approvals.wire import Dialect
 from edictum_console.domains.callbacks.payloads import Press, slack_interaction, telegram_update
 from edictum_console.domains.callbacks.verification import is_from_slack, is_from_telegram
 from edictum_console.domains.notifications.configs import SlackAppConfig, TelegramConfig
@@ -172,7 +171,7 @@ class CallbackService:
         if actor is None:
             return Outcome(False, _ENDED, press.answer_to)
         stores = self._resources.stores
-        approvals = ApprovalService(scope, stores.limits, stores.bus, Dialect.CURRENT)
+        approvals = ApprovalService(scope, stores.limits, stores.bus, self._resources.metrics)
         caller = Caller(actor, origin.address, origin.request_id)
         try:
             await approvals.decide(button.approval_id, button.approved, None, caller, provider)

@@ -116,6 +116,8 @@ class IngestService:
                 place = (actor.tenant_id, actor.env)
                 new = await self._gathering.store(place, [*events, *lost], partial(self._store, actor.env))
                 accepted = Counter([event.action for event in events if event.id in new])
+                if lost and lost[0].id in new:
+                    self._metrics.add("edictum_events_dropped_total", batch.dropped_before)
                 tally.accepted += accepted.total()
                 tally.duplicates += len(events) - accepted.total()
                 if accepted:

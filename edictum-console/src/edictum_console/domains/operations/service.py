@@ -5,7 +5,7 @@ Asking everything that the console depends on how it is doing.
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
@@ -42,6 +42,11 @@ class Streaming(Protocol):
     def count(self) -> int:
         """
         How many streams there are.
+        """
+
+    def frames(self) -> Mapping[str, int]:
+        """
+        What became of events for them.
         """
 
 
@@ -90,6 +95,12 @@ class OperationsService:
             Sample("edictum_info", 1, (("version", __version__),)),
             Sample("edictum_streams", self._streams.count),
         ]
+        for outcome, number in self._streams.frames().items():
+            samples.append(Sample("edictum_stream_events_total", number, (("outcome", outcome),), "counter"))
+        for outcome, number in self._resources.verifier.checks.items():
+            samples.append(Sample("edictum_key_checks_total", number, (("outcome", outcome),), "counter"))
+        for state, number in self._resources.scopes.database.connections().items():
+            samples.append(Sample("edictum_database_connections", number, (("state", state),)))
         for worker in self._worker_health():
             labels = (("worker", worker.name),)
             samples.append(Sample("edictum_worker_success_age_seconds", worker.succeeded_seconds_ago, labels))
@@ -99,6 +110,10 @@ class OperationsService:
             waiting = await self._rows.event_counts_waiting()
             samples.append(Sample("edictum_database_seconds", time.perf_counter() - began))
             samples.append(Sample("edictum_event_counts_waiting", waiting))
+            pending, oldest = await self._rows.approvals_pending()
+            samples.append(Sample("edictum_approvals_pending", pending))
+            age = 0.0 if oldest is None else (datetime.now(UTC) - oldest).total_seconds()
+            samples.append(Sample("edictum_approvals_oldest_seconds", max(0.0, age)))
         except UnavailableError:
             pass  # what this process counted is worth most just now
         return self._resources.metrics.text(samples)

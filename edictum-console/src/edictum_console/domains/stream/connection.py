@@ -32,9 +32,14 @@ _HEADERS = [
 class EventConnection:
     """
     A response that goes on until one of both sides ends it.
+
+    Attributes:
+        sent: How many events were sent.
+        replaced: How many a newer one about the same took the place of.
+        cuts: 1 where the reader was too slow and was cut off, else 0.
     """
 
-    __slots__ = ("_abort", "_closing", "_queue", "_send", "_stuck", "_writer")
+    __slots__ = ("_abort", "_closing", "_queue", "_send", "_stuck", "_writer", "cuts", "replaced", "sent")
 
     def __init__(self) -> None:
         self._queue: dict[object, bytes] = {"opening": OPENING}
@@ -43,6 +48,9 @@ class EventConnection:
         self._writer: asyncio.Task[None] | None = None
         self._closing = False
         self._stuck = 0
+        self.sent = 0
+        self.replaced = 0
+        self.cuts = 0
 
     @property
     def closing(self) -> bool:
@@ -61,10 +69,10 @@ class EventConnection:
         """
         if self._closing:
             return
-        if name is not None:
-            self._queue.pop(name, None)
+        if name is not None and self._queue.pop(name, None) is not None:
+            self.replaced += 1
         if len(self._queue) >= MOST_FRAMES:
-            self.cut()
+            self._give_up()
             return
         self._queue[name or object()] = frame
         self._wake()
@@ -78,7 +86,7 @@ class EventConnection:
             return
         self._stuck += 1
         if self._stuck >= _STUCK_AFTER:
-            self.cut()
+            self._give_up()
 
     def end(self, frame: bytes) -> None:
         """
@@ -117,6 +125,10 @@ class EventConnection:
             if self._writer is not None:
                 self._writer.cancel()
 
+    def _give_up(self) -> None:
+        self.cuts += not self._closing
+        self.cut()
+
     def _wake(self) -> None:
         if self._send is not None and self._writer is None:
             self._writer = asyncio.get_running_loop().create_task(self._write(self._send))
@@ -144,4 +156,5 @@ class EventConnection:
                 break
             taken.append(self._queue.pop(key))
             size += len(waiting)
+        self.sent += len(taken)
         return taken[0] if len(taken) == 1 else b"".join(taken)

@@ -10,7 +10,8 @@ import logging
 import math
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Mapping
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from uuid import UUID
@@ -70,6 +71,7 @@ class Hub:
         self._tenants: dict[UUID, TenantStreams] = {}
         self._pages: dict[UUID, PageStreams] = {}
         self._pulse = pulse
+        self._past: Counter[str] = Counter()  # what became of events for streams that have ended
         self._dirty: set[UUID] = set()
         self._woken = asyncio.Event()
         self._draining: asyncio.Task[None] | None = None
@@ -97,6 +99,19 @@ class Hub:
             await self._serve(tenant_id, stream, scope, receive, send)
 
         return serve
+
+    def frames(self) -> Mapping[str, int]:
+        """
+        What became of events for streams of this replica.
+
+        Returns:
+            How many were ``sent`` and ``replaced`` by a newer one about the same, and how many readers were ``cut`` off
+            because they were too slow.
+        """
+        found = Counter(self._past)
+        for connection in self._connections():
+            found.update(_frames(connection))
+        return found
 
     def heed(self, signal: Signal) -> None:
         """
@@ -165,6 +180,7 @@ class Hub:
             try:
                 await stream.connection.serve(scope, receive, send)
             finally:
+                self._past.update(_frames(stream.connection))
                 self._pulse.happened(tenant_id, "agent_disconnected", _who(stream))
         finally:
             tenant.leave(stream)
@@ -192,6 +208,7 @@ class Hub:
                     stream.connection.end(_goodbye())
                 await stream.connection.serve(scope, receive, send)
             finally:
+                self._past.update(_frames(stream.connection))
                 pages.leave(stream)
 
         return serve
@@ -278,6 +295,10 @@ class Hub:
     def _connections(self) -> list[EventConnection]:
         of_agents = [stream.connection for tenant in self._tenants.values() for stream in tenant.all()]
         return of_agents + [stream.connection for pages in self._pages.values() for stream in pages.all()]
+
+
+def _frames(connection: EventConnection) -> dict[str, int]:
+    return {"sent": connection.sent, "replaced": connection.replaced, "cut": connection.cuts}
 
 
 def _who(stream: AgentStream) -> dict[str, str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Iterable
+from datetime import UTC, datetime
 
 from edictum_console.db.outbox import FeedItem, Outbox
 from edictum_console.db.scope import TenantScope
@@ -124,6 +125,8 @@ class TenantStreams:
                 for stream in self._agents.get((item.env or "", item.agent_id or ""), ()):
                     _tell(stream, item)
             self._seq = items[-1].seq
+            waited = datetime.now(UTC) - items[0].created_at
+            self._resources.metrics.took("edictum_feed_seconds", max(0.0, waited.total_seconds()))
         if self._stale or now - self._read_at >= self._reconcile_seconds:
             self._stale = True  # until all of it went well
             view = await View.read(self._scope, self._resources, self._seq, self._view)
