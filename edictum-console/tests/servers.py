@@ -237,6 +237,14 @@ class Redis:
             connection.sendall(b"FLUSHALL\r\n")
             assert connection.recv(16) == b"+OK\r\n"
 
+    def set(self, name: str, value: str) -> None:
+        """
+        Change a setting.
+        """
+        with socket.create_connection(("127.0.0.1", self.port)) as connection:
+            connection.sendall(f"CONFIG SET {name} {value}\r\n".encode())
+            assert connection.recv(16) == b"+OK\r\n"
+
     def close(self) -> None:
         """
         Stop it.

@@ -153,6 +153,48 @@ def create_app(
     )
 
 
+def resources_of(settings: Settings, database: Database, redis: Any, hasher: Hasher) -> Resources:
+    """
+    Make what requests share, and what a command needs of it.
+
+    Args:
+        settings: What the operator decides.
+        database: Their database.
+        redis: A client of their Redis, or None.
+        hasher: Hashes passwords and keys.
+    """
+    bus: Bus = MemoryBus() if redis is None else RedisBus(redis)
+
+    async def wake(tenant_id: UUID) -> None:
+        await bus.send(Signal("wake", tenant_id))
+
+    scopes = Scopes(database, wake)
+    if redis is None:
+        stores = Stores(
+            DatabaseSessionValues(scopes),
+            DatabaseLogins(database),
+            MemoryRateLimits(),
+            bus,
+            MemoryPresence(),
+            LocalMemory(),
+            database.ping,
+        )
+    else:
+        stores = Stores(
+            RedisSessionValues(redis),
+            RedisLogins(redis, LONGEST),
+            RedisRateLimits(redis),
+            bus,
+            RedisPresence(redis),
+            RedisMemory(redis),
+            lambda: ping(redis),
+        )
+    verifier = KeyVerifier(StoredKeys(database), hasher, stores.limits)
+    logins = LoginKeeper(stores.logins, settings.secret_key, settings.session_ttl)
+    sealer = Sealer(settings.sealing_key, settings.previous_sealing_key)
+    return Resources(settings, scopes, stores, hasher, verifier, logins, sealer)
+
+
 def provide_caller(request: Request[Actor, str, Any]) -> Caller:
     """
     Say who makes a request.
@@ -207,40 +249,11 @@ class _Console:
     def build(cls, settings: Settings, hasher: Hasher, prepare: Prepare | None, providers: Providers) -> _Console:
         database = database_of(settings)
         redis = None if settings.redis_url is None else client_of(settings.redis_url)
-        bus: Bus = MemoryBus() if redis is None else RedisBus(redis)
-
-        async def wake(tenant_id: UUID) -> None:
-            await bus.send(Signal("wake", tenant_id))
-
-        scopes = Scopes(database, wake)
-        if redis is None:
-            stores = Stores(
-                DatabaseSessionValues(scopes),
-                DatabaseLogins(database),
-                MemoryRateLimits(),
-                bus,
-                MemoryPresence(),
-                LocalMemory(),
-                database.ping,
-            )
-        else:
-            stores = Stores(
-                RedisSessionValues(redis),
-                RedisLogins(redis, LONGEST),
-                RedisRateLimits(redis),
-                bus,
-                RedisPresence(redis),
-                RedisMemory(redis),
-                lambda: ping(redis),
-            )
-        verifier = KeyVerifier(StoredKeys(database), hasher, stores.limits)
-        logins = LoginKeeper(stores.logins, settings.secret_key, settings.session_ttl)
-        sealer = Sealer(settings.sealing_key, settings.previous_sealing_key)
-        resources = Resources(settings, scopes, stores, hasher, verifier, logins, sealer)
-        pulse = Pulse(bus)
+        resources = resources_of(settings, database, redis, hasher)
+        pulse = Pulse(resources.stores.bus)
         outbound = Outbound(Targets(settings.outbound_networks), plaintext=settings.outbound_plaintext)
-        messenger = Messenger(outbound, providers, sealer, settings.base_url, settings.secure)
-        deliverer = Deliverer(scopes, messenger, resources.metrics)
+        messenger = Messenger(outbound, providers, resources.sealer, settings.base_url, settings.secure)
+        deliverer = Deliverer(resources.scopes, messenger, resources.metrics)
         workers = workers_of(resources, deliverer, pulse)
         return cls(database, redis, resources, pulse, messenger, deliverer, workers, prepare)
 

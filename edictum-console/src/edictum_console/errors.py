@@ -14,6 +14,7 @@ Every error that the console answers with or ends on.
     StartError                  the console does not start
     ├── SettingsError           a variable of the environment is wrong
     └── SchemaError             the database is not one that this version can use
+    CommandError                a command cannot be done as it was given
 
 A text reaches whoever asked: it holds no secret, no value of a body, and nothing about other tenants.
 """
@@ -235,3 +236,16 @@ class SchemaError(StartError):
     """
     The database's schema is not one that this version can use.
     """
+
+
+class CommandError(Exception):
+    """
+    A command cannot be done as it was given.
+
+    Attributes:
+        lines: Places in a file, each with what is wrong there, as editors read them.
+    """
+
+    def __init__(self, text: str, lines: Sequence[str] = ()) -> None:
+        self.lines = tuple(lines)
+        super().__init__(text)

@@ -15,13 +15,19 @@ from edictum_console.settings import Settings
 _TEXT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
-def configure_logging(settings: Settings) -> None:
+def configure_logging(settings: Settings, *, quiet: bool = False) -> None:
     """
     Write messages of the console to standard error, from the level of the settings on and in their format.
 
     Those of libraries only from INFO on: the driver of SQLite, for one, writes every value that it is given at DEBUG.
+
+    Args:
+        settings: Which level and format.
+        quiet: Whether only what somebody should look at is written, for commands that say themselves what they did.
     """
     level = logging.getLevelNamesMapping()[settings.log_level]
+    if quiet:
+        level = max(level, logging.WARNING)
     handler = logging.StreamHandler()
     handler.setFormatter(JsonLines() if settings.log_json else logging.Formatter(_TEXT))
     logging.basicConfig(level=max(level, logging.INFO), handlers=[handler])

@@ -10,7 +10,7 @@ import attrs
 
 from edictum_console.db.scope import Scopes
 from edictum_console.metrics import Metrics
-from edictum_console.security.actor import Actor, Anonymous, ChatActor
+from edictum_console.security.actor import Actor, Anonymous, ChatActor, CommandActor
 from edictum_console.security.api_keys import KeyVerifier
 from edictum_console.security.logins import LoginKeeper
 from edictum_console.security.passwords import Hasher
@@ -53,15 +53,15 @@ class Resources:
 @attrs.frozen
 class Caller:
     """
-    Who makes a request, for records of what was done.
+    Who makes a request or runs a command, for records of what was done.
 
     Attributes:
         actor: Who.
         address: From where.
-        request_id: In which request.
+        request_id: In which request, or by which command.
     """
 
-    actor: Actor | ChatActor
+    actor: Actor | ChatActor | CommandActor
     address: str
     request_id: str
 

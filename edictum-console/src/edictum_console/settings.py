@@ -148,13 +148,14 @@ class Settings:
         return self.base_url.startswith("https://")
 
 
-def load_settings(environ: Mapping[str, str], port: int = 8000) -> Settings:
+def load_settings(environ: Mapping[str, str], port: int = 8000, *, generate: bool = True) -> Settings:
     """
     Read the settings; generate secrets that are missing and may be generated.
 
     Args:
         environ: The variables, usually ``os.environ``.
         port: Where the console listens, which is its address on this machine unless the variables name another one.
+        generate: Whether secrets are generated; a command for a console that is there makes none.
 
     Raises:
         SettingsError: At least one is wrong; nothing was generated.
@@ -208,8 +209,8 @@ def load_settings(environ: Mapping[str, str], port: int = 8000) -> Settings:
     return Settings(
         data_dir=data_dir,
         production=production,
-        secret_key=secret_key or _generated(data_dir / "secret.key").encode(),
-        sealing_key=sealing_key or bytes.fromhex(_generated(data_dir / "sealing.key")),
+        secret_key=secret_key or _generated(data_dir / "secret.key", generate).encode(),
+        sealing_key=sealing_key or bytes.fromhex(_generated(data_dir / "sealing.key", generate)),
         **values,  # type: ignore[arg-type]  # each value was made by the function for its variable
     )
 
@@ -379,13 +380,16 @@ def _networks(text: str) -> tuple[Network, ...]:
         ) from None
 
 
-def _generated(file: Path) -> str:
+def _generated(file: Path, generate: bool) -> str:
     """
     Return the secret in a file, made on first use and readable by its owner only.
 
     Raises:
-        SettingsError: The file cannot be made or does not hold such a secret.
+        SettingsError: The file cannot be made or does not hold such a secret, or is not there and must not be made.
     """
+    if not generate and not file.exists():
+        what = f"EDICTUM_DATA_DIR: there is no {file.name} in {file.parent}; is it the folder of the console?"
+        raise SettingsError([f"{what} A new one is made by: edictum-console migrate"])
     try:
         file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         try:

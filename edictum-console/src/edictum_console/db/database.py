@@ -93,6 +93,15 @@ class Database(ABC):
         """
 
     @abstractmethod
+    async def join(self) -> None:
+        """
+        Connect beside a console that may be running, for a command; nothing is made that is not there.
+
+        Raises:
+            StartError: The database cannot be used, or is not there.
+        """
+
+    @abstractmethod
     async def close(self) -> None:
         """
         Give all connections back.

@@ -128,6 +128,15 @@ class PostgresDatabase(Database):
             raise StartError(f"EDICTUM_DATABASE_URL: the database cannot be reached: {error}") from error
         self._postgres.opened()
 
+    async def join(self) -> None:
+        """
+        Fill the pool: connecting makes nothing, and a claim is for those who serve.
+
+        Raises:
+            StartError: Postgres cannot be reached or refuses the login.
+        """
+        await self.open()
+
     async def close(self) -> None:
         """
         Close all connections.

@@ -29,8 +29,9 @@ from piccolo.table import Table
 from edictum_console.db.database import Database, OpenTransaction, to_the_end
 from edictum_console.errors import StartError, UnavailableError
 
+_KEPT = "journal_mode = wal"  # in the file, until somebody asks for another one
 # Synchronous stays at "full": an event that was acknowledged survives a power failure.
-_PRAGMAS = ("journal_mode = wal", "synchronous = full", "foreign_keys = on", "busy_timeout = 5000")
+_PRAGMAS = ("synchronous = full", "foreign_keys = on", "busy_timeout = 5000")
 
 _ROWS_OF_STATEMENT = 200
 
@@ -83,7 +84,10 @@ class _Engine(SQLiteEngine):
 
 class SqliteDatabase(Database):
     """
-    A SQLite file that belongs to this process.
+    A SQLite file that belongs to this process; commands join it for a moment.
+
+    Who joins has a connection beside that of the process.  Each change of either is one immediate transaction or one
+    statement, for which the other one waits.
     """
 
     dialect = "sqlite"
@@ -105,13 +109,36 @@ class SqliteDatabase(Database):
             self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._take_lock()
             os.close(os.open(self._path, os.O_CREAT | os.O_RDWR, 0o600))  # before SQLite makes it readable for all
-            connection = await aiosqlite.connect(**self._sqlite.connection_kwargs)
-            connection.row_factory = dict_factory  # type: ignore[assignment]  # as Piccolo does
-            for pragma in _PRAGMAS:
-                await connection.execute(f"PRAGMA {pragma}")
+            await self._connect(_KEPT, *_PRAGMAS)
         except (OSError, sqlite3.Error) as error:
-            raise StartError(f"the database {self._path} cannot be used: {error}") from error
-        self._sqlite.connection = connection
+            raise self._unusable(error) from error
+
+    async def join(self) -> None:
+        """
+        Connect, without being the only process.
+
+        Raises:
+            StartError: The file is not there, or cannot be used.
+        """
+        if not self._path.is_file():
+            raise StartError(
+                f"there is no database {self._path}; is EDICTUM_DATA_DIR the folder of the console? "
+                "To make it, run: edictum-console migrate"
+            )
+        try:
+            await self._connect(*_PRAGMAS)
+        except (OSError, sqlite3.Error) as error:
+            raise self._unusable(error) from error
+
+    async def _connect(self, *pragmas: str) -> None:
+        connection = await aiosqlite.connect(**self._sqlite.connection_kwargs)
+        connection.row_factory = dict_factory  # type: ignore[assignment]  # as Piccolo does
+        self._sqlite.connection = connection  # which is closed also where the file turns out to be none of SQLite's
+        for pragma in pragmas:
+            await connection.execute(f"PRAGMA {pragma}")
+
+    def _unusable(self, error: Exception) -> StartError:
+        return StartError(f"the database {self._path} cannot be used: {error}")
 
     def _take_lock(self) -> None:
         lock = os.open(self._path.with_suffix(".lock"), os.O_CREAT | os.O_RDWR, 0o600)

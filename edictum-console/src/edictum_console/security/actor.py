@@ -146,4 +146,20 @@ class ChatActor:
         return f"{self.provider}:{self.external_user_id} (unverified)"
 
 
+@attrs.frozen
+class CommandActor:
+    """
+    Whoever runs a command on the machine of the console.
+
+    They can read its secrets and write its database, so there is nothing that they may not do.
+    """
+
+    @property
+    def name(self) -> str:
+        """
+        How they are called in records; no address of a person is written like this.
+        """
+        return "command line"
+
+
 Actor: TypeAlias = KeyActor | PersonActor | Anonymous

@@ -35,6 +35,7 @@ from edictum_console.state.ports import (
 logger = logging.getLogger(__name__)
 
 PREFIX = "edictum"
+EVICTS = "Redis may evict counters, which resets limits; set its maxmemory-policy to noeviction"
 _CHANNEL = f"{PREFIX}:signals"
 _TIMEOUT_SECONDS = 5
 MEMBERS = 500  # of anything in one command
@@ -66,6 +67,17 @@ async def check_redis(client: Redis) -> None:
     Raises:
         StartError: It cannot be reached, or is too old.
     """
+    if await may_evict(client):
+        logger.warning(EVICTS)
+
+
+async def may_evict(client: Redis) -> bool:
+    """
+    Make sure that Redis can be used, and say whether it has an eviction policy that loses counters.
+
+    Raises:
+        StartError: It cannot be reached, or is too old.
+    """
     try:
         version = (await client.info("server"))["redis_version"]
         policy = (await client.info("memory")).get("maxmemory_policy", "noeviction")
@@ -73,8 +85,7 @@ async def check_redis(client: Redis) -> None:
         raise StartError(f"EDICTUM_REDIS_URL: Redis cannot be used: {type(error).__name__}; is it running?") from error
     if int(version.split(".")[0]) < 6:
         raise StartError(f"EDICTUM_REDIS_URL: Redis {version} is too old; use 6 or later")
-    if policy != "noeviction":
-        logger.warning("Redis may evict counters, which resets limits; set its maxmemory-policy to noeviction")
+    return bool(policy != "noeviction")
 
 
 async def ping(client: Redis) -> None:

@@ -109,8 +109,8 @@ async def check_schema(database: Database, known: tuple[Migration, ...] | None =
     _refuse_newer(applied, known)
     if applied < known[-1].version:
         raise SchemaError(
-            f"the database has schema {applied} and this version needs {known[-1].version}; "
-            "run: edictum-console migrate"
+            f"the database has schema {applied} and this version needs {known[-1].version}, so "
+            f"{known[-1].version - applied} migrations are missing; run: edictum-console migrate"
         )
 
 

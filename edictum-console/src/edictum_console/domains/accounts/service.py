@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -131,8 +132,7 @@ class LoginService:
             RateLimitedError: Too many were tried.
         """
         row = await self._row_of(person, change.old_password, "the old password is wrong")
-        scope = self._resources.scopes.of(person.tenant_id)
-        await self._set_password(scope, row, change.new_password, caller, "password.change")
+        await _set_password(self._resources, row, change.new_password, caller, "password.change")
         await self._resources.logins.end_all(person.tenant_id, person.user_id, keep=person.token)
 
     async def reset_password(self, reset: PasswordReset, caller: Caller) -> None:
@@ -145,8 +145,7 @@ class LoginService:
         """
         async with self._tried(self._by_address, caller.address):
             row = await self._person_of(reset.token)
-        scope = self._resources.scopes.of(row["tenant_id"])
-        await self._set_password(scope, row, reset.new_password, caller, "password.reset")
+        await _set_password(self._resources, row, reset.new_password, caller, "password.reset")
         await self._resources.logins.end_all(row["tenant_id"], row["id"])
 
     async def _row_of(self, person: PersonActor, password: str, refusal: str) -> dict[str, Any]:
@@ -168,19 +167,6 @@ class LoginService:
         if not hmac.compare_digest(_link_token(self._resources.settings.secret_key, row, expires_at), token):
             raise _bad_link()
         return row
-
-    async def _set_password(
-        self, scope: TenantScope, row: dict[str, Any], password: str, caller: Caller, action: str
-    ) -> None:
-        password_hash = await self._resources.hasher.hash(password)
-        async with scope.transaction():
-            await scope.database.lock(f"users:{scope.tenant_id}")
-            present = await UserRepository(scope).find(row["id"])
-            if present is None or present["password_hash"] != row["password_hash"]:
-                raise ConflictError("the password was changed meanwhile", "password_changed")
-            await UserRepository(scope).change(row["id"], {"password_hash": password_hash})
-            await end_tokens(scope, row["id"])
-            await AuditService(scope).record(caller, action, row["email"])
 
     def _tried(self, limit: Limit, subject: str) -> AbstractAsyncContextManager[None]:
         return counted(self._resources.stores.limits, limit, subject, "too many attempts; try again later")
@@ -214,6 +200,29 @@ class UserService:
         async with self._scope.transaction():
             row = await add_person(self._scope, email, _NO_PASSWORD, invitation.role, caller)
         return Invited(_user(row), self._link(row).reset_link)
+
+    async def add(self, invitation: Invitation, password: str, caller: Caller) -> User:
+        """
+        Let a person in with a password that was chosen already.
+
+        Raises:
+            ConflictError: The address is known already.
+        """
+        password_hash = await self._resources.hasher.hash(password)
+        async with self._scope.transaction():
+            row = await add_person(self._scope, invitation.email.lower(), password_hash, invitation.role, caller)
+        return _user(row)
+
+    async def set_password(self, user_id: UUID, password: str, caller: Caller) -> None:
+        """
+        Choose a password for a person; ends their logins, and the tokens of their scripts.
+
+        Raises:
+            NotFoundError: There is no such person.
+            ConflictError: Somebody else changed the password meanwhile.
+        """
+        await _set_password(self._resources, await self._require(user_id), password, caller, "password.set")
+        await self._resources.logins.end_all(self._scope.tenant_id, user_id)
 
     async def change(self, user_id: UUID, change: UserChange, caller: Caller) -> User:
         """
@@ -295,6 +304,19 @@ async def anybody(database: Database) -> bool:
     return await PeopleLookup(database).anybody()
 
 
+async def person_with(scopes: Scopes, email: str) -> tuple[TenantScope, User]:
+    """
+    Return who has an address, and the scope of their tenant.
+
+    Raises:
+        NotFoundError: Nobody has it.
+    """
+    row = await PeopleLookup(scopes.database).find(email.strip().lower())
+    if row is None:
+        raise NotFoundError("nobody has this address", "user_not_found")
+    return scopes.of(row["tenant_id"]), _user(row)
+
+
 async def add_person(scope: TenantScope, email: str, password_hash: str, role: Role, caller: Caller) -> dict[str, Any]:
     """
     Add a person, in the transaction that is open.
@@ -314,6 +336,21 @@ async def add_person(scope: TenantScope, email: str, password_hash: str, role: R
     row = await UserRepository(scope).find(values["id"])
     assert row is not None
     return row
+
+
+async def _set_password(
+    resources: Resources, row: Mapping[str, Any], password: str, caller: Caller, action: str
+) -> None:
+    scope = resources.scopes.of(row["tenant_id"])
+    password_hash = await resources.hasher.hash(password)
+    async with scope.transaction():
+        await scope.database.lock(f"users:{scope.tenant_id}")
+        present = await UserRepository(scope).find(row["id"])
+        if present is None or present["password_hash"] != row["password_hash"]:
+            raise ConflictError("the password was changed meanwhile", "password_changed")
+        await UserRepository(scope).change(row["id"], {"password_hash": password_hash})
+        await end_tokens(scope, row["id"])
+        await AuditService(scope).record(caller, action, row["email"])
 
 
 class StoredPeople:

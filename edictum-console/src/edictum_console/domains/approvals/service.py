@@ -34,7 +34,7 @@ from edictum_console.http.paging import cursor_id, cut
 from edictum_console.ids import new_id
 from edictum_console.metrics import Metrics
 from edictum_console.resources import Caller
-from edictum_console.security.actor import Anonymous, ChatActor, KeyActor, PersonActor, Role
+from edictum_console.security.actor import Anonymous, ChatActor, CommandActor, KeyActor, PersonActor, Role
 from edictum_console.state.counting import counted
 from edictum_console.state.database import ReplyRepository
 from edictum_console.state.ports import Bus, Limit, Once, RateLimits, Signal
@@ -371,7 +371,7 @@ async def _wait(event: asyncio.Event, seconds: float) -> None:
 
 
 def _known(caller: Caller) -> Decider:
-    if isinstance(caller.actor, Anonymous):
+    if isinstance(caller.actor, Anonymous | CommandActor):
         raise UnauthorizedError("sign in first", "not_signed_in")
     return caller.actor
 

@@ -27,7 +27,7 @@ from edictum_console.http.bodies import unstructure
 from edictum_console.http.parameters import Cursor, Injected, Limit
 from edictum_console.resources import Caller, Resources
 from edictum_console.security import guards
-from edictum_console.security.actor import Actor, ChatActor, KeyActor, KeyScope, Role
+from edictum_console.security.actor import Actor, ChatActor, CommandActor, KeyActor, KeyScope, Role
 
 Env = Annotated[str | None, QueryParameter(max_length=128, description="The environment; a key has its own.")]
 Name = Annotated[str | None, QueryParameter(max_length=128, description="The ruleset.")]
@@ -226,6 +226,6 @@ async def _current(
     return Response(write(found), headers=headers)
 
 
-def _check_env(actor: Actor | ChatActor, env: str) -> None:
+def _check_env(actor: Actor | ChatActor | CommandActor, env: str) -> None:
     if isinstance(actor, KeyActor) and actor.env != env:
         raise ForbiddenError("the API key is for another environment", "env_mismatch")

@@ -21,7 +21,7 @@ from edictum_console.domains.environments.schemas import (
 )
 from edictum_console.errors import ConflictError, ForbiddenError, NotFoundError
 from edictum_console.resources import Caller
-from edictum_console.security.actor import PersonActor, Role
+from edictum_console.security.actor import CommandActor, PersonActor, Role
 
 FIRST = ("development", "staging", "production")
 
@@ -69,7 +69,8 @@ class EnvironmentService:
             ForbiddenError: It is protected, and the caller is no administrator.
         """
         environment = await self.require(name)
-        admin = isinstance(caller.actor, PersonActor) and caller.actor.role is Role.ADMIN
+        actor = caller.actor
+        admin = isinstance(actor, CommandActor) or (isinstance(actor, PersonActor) and actor.role is Role.ADMIN)
         if environment.protected and not admin:
             raise ForbiddenError(f"the environment '{name}' is protected; only an administrator may", "protected")
 

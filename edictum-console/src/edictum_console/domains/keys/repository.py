@@ -37,6 +37,14 @@ class KeyRepository(Repository):
         rows = await self._select(table).where(table.id == key_id)
         return rows[0] if rows else None
 
+    async def with_prefix(self, prefix: str) -> dict[str, Any] | None:
+        """
+        The one with a prefix.
+        """
+        table = self._table(ApiKeys)
+        rows = await self._select(table).where(table.key_prefix == prefix)
+        return rows[0] if rows else None
+
     async def add(self, values: Mapping[str, Any]) -> None:
         """
         Add one.

@@ -118,6 +118,18 @@ class KeyService:
         rows, more = cut(await self._rows.page(cursor_id(cursor), limit + 1), limit, "id")
         return ApiKeys([_key(row) for row in rows], more)
 
+    async def find(self, prefix: str) -> ApiKey:
+        """
+        Return the key with a prefix.
+
+        Raises:
+            NotFoundError: There is no such key.
+        """
+        row = await self._rows.with_prefix(prefix)
+        if row is None:
+            raise _missing()
+        return _key(row)
+
     async def create(self, new: NewKey, caller: Caller) -> CreatedKey:
         """
         Make a key.
@@ -193,7 +205,7 @@ class KeyService:
     async def _require(self, key_id: UUID) -> dict[str, Any]:
         row = await self._rows.find(key_id)
         if row is None:
-            raise NotFoundError("there is no such API key", "key_not_found")
+            raise _missing()
         return row
 
     async def _ended(self, key_id: UUID, row: dict[str, Any]) -> None:
@@ -238,6 +250,10 @@ class StoredKeys:
         Note that a key was used now.
         """
         await self._rows.used(key_id)
+
+
+def _missing() -> NotFoundError:
+    return NotFoundError("there is no such API key", "key_not_found")
 
 
 def _key(row: Mapping[str, Any]) -> ApiKey:

@@ -109,6 +109,18 @@ class SigningService:
             raise RuntimeError("the tenant has no signing key")
         return self._open(row)
 
+    async def check_sealed(self) -> None:
+        """
+        Make sure that every key that may still sign can be opened.
+
+        Raises:
+            SealBrokenError: The configured secret is not the one that it was sealed with.
+        """
+        now = await self._scope.database.now()
+        for row in await self._rows.all():
+            if _state(row, now) != "revoked":
+                self._open(row)
+
     async def bound(self, key_id: str) -> Signer | None:
         """
         Open the key that an API key is bound to; None where it does not sign any more.

@@ -36,6 +36,13 @@ class TenantRepository(SystemRepository):
         tenants = self._table(Tenants)
         await tenants.delete().where(tenants.id == tenant_id)
 
+    async def names(self) -> dict[UUID, str]:
+        """
+        What each is called.
+        """
+        table = self._table(Tenants)
+        return {row["id"]: row["name"] for row in await table.select(table.id, table.name).order_by(table.name)}
+
     async def settings(self) -> dict[UUID, dict[str, Any]]:
         """
         What each is marked with, and what was decided for it.

@@ -104,6 +104,12 @@ class SetupService:
             row = await add_person(scope, email.lower(), password_hash, Role.ADMIN, caller)
         return SetupDone(tenant_id, row["id"])
 
+    async def tenants(self) -> dict[UUID, str]:
+        """
+        Return what each tenant is called, by name.
+        """
+        return await TenantRepository(self._database).names()
+
     async def mark(self, tenant_id: UUID, name: str) -> None:
         """
         Make a word about a tenant true.
