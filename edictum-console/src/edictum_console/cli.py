@@ -150,17 +150,20 @@ def _add_rulesets(commands: _Commands) -> None:
 
 
 def _group(commands: _Commands, name: str, text: str) -> _Commands:
-    parser = commands.add_parser(name, help=text, description=f"{text}.".capitalize(), allow_abbrev=False)
+    parser = commands.add_parser(name, help=text, description=_sentence(text), allow_abbrev=False)
     return parser.add_subparsers(dest="action", required=True, metavar="COMMAND")
 
 
 def _add(
     commands: _Commands, name: str, run: Callable[[Settings, argparse.Namespace], int], text: str, more: str = ""
 ) -> argparse.ArgumentParser:
-    described = f"{text[0].upper()}{text[1:]}."
-    parser = commands.add_parser(name, help=text, description=described, epilog=more, allow_abbrev=False)
+    parser = commands.add_parser(name, help=text, description=_sentence(text), epilog=more, allow_abbrev=False)
     parser.set_defaults(run=run)
     return parser
+
+
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}."
 
 
 def _add_tenant(parser: argparse.ArgumentParser, text: str) -> None:
