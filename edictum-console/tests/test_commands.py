@@ -10,7 +10,6 @@ import logging
 import os
 import subprocess
 import sys
-import urllib.error
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,7 @@ from edictum_console.ids import new_id
 from edictum_console.settings import load_settings
 from servers import free_port
 from test_rulesets import STRICTER, TEXT
-from test_serve import SECRETS, call, serving
+from test_serve import SECRETS, call, refusal, serving
 from test_stream_process import connected
 
 OTHER = "another long password"
@@ -503,19 +502,10 @@ def test_commands_beside_a_console_that_serves_reach_its_agents(empty_machine: M
         _, cookie = call(address, "/api/v1/auth/login", {"email": EMAIL, "password": PASSWORD})
         key, unused = (command(everything, "keys", "create", "--env", "production", "--label", "a") for _ in "ab")
         asyncio.run(agent(address, key, unused))
-        refused = [status(address, "/v1/rulesets/docs-rules/current", Authorization=f"Bearer {unused}")]
+        refused = [refusal(address, "/v1/rulesets/docs-rules/current", Authorization=f"Bearer {unused}")]
         command(everything, "admin", "reset-password", EMAIL, "--password-stdin", stdin=OTHER)
-        refused.append(status(address, "/api/v1/auth/me", Cookie=cookie))
+        refused.append(refusal(address, "/api/v1/auth/me", Cookie=cookie))
         assert refused == [401, 401]
         call(address, "/api/v1/auth/login", {"email": EMAIL, "password": OTHER})
         assert command(everything, "check").startswith("settings: ok")
         assert process.poll() is None
-
-
-def status(address: str, path: str, **headers: str) -> int:
-    """
-    What a request is refused with.
-    """
-    with pytest.raises(urllib.error.HTTPError) as refused:
-        call(address, path, **headers)
-    return refused.value.code

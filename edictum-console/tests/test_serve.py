@@ -76,6 +76,16 @@ def call(address: str, path: str, body: Any = None, **headers: str) -> tuple[Any
         return json.load(response), response.headers.get("Set-Cookie", "").split(";")[0]
 
 
+def refusal(address: str, path: str, body: Any = None, **headers: str) -> int:
+    """
+    The status with which a request is refused.
+    """
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        call(address, path, body, **headers)
+    refused.value.close()
+    return refused.value.code
+
+
 def test_serve_without_configuration_prints_the_set_up_link_and_keeps_its_data(tmp_path: Path) -> None:
     with serving(tmp_path) as (address, written, process):
         assert str(tmp_path) in written
@@ -124,8 +134,7 @@ def test_log_at_its_loudest_shows_no_secret(request: pytest.FixtureRequest, tmp_
             ("/api/v1/auth/login", {"email": EMAIL, "password": canary}),
             ("/v1/sessions/ops", [canary]),
         ]:
-            with pytest.raises(urllib.error.HTTPError):
-                call(address, path, body, **agent)
+            refusal(address, path, body, **agent)
         process.send_signal(signal.SIGTERM)
         assert process.stderr is not None
         written += process.stderr.read()
@@ -180,8 +189,7 @@ def test_log_in_json_has_one_object_on_each_line(tmp_path: Path) -> None:
     with serving(tmp_path, EDICTUM_LOG_FORMAT="json") as (address, written, process):
         call(address, "/api/v1/health")
         for path in ("/api/v1/nothing/secret?secret=1", "/api/v1/auth/me?secret=1"):
-            with pytest.raises(urllib.error.HTTPError):
-                call(address, path)
+            refusal(address, path)
         process.send_signal(signal.SIGTERM)
         assert process.stderr is not None
         lines = [json.loads(line) for line in (written + process.stderr.read()).splitlines()]
