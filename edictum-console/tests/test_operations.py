@@ -5,6 +5,7 @@ import re
 import httpx
 import pytest
 from consoles import Console, WithConsole
+from edictum_console.domains.stream.connection import MOST_FRAMES, EventConnection
 from edictum_console.metrics import Metrics, Sample
 from edictum_console.security.actor import Role
 from listeners import listening
@@ -111,6 +112,16 @@ def test_metrics_tell_what_waits_and_what_was_lost(with_console: WithConsole) ->
         assert after["edictum_feed_seconds_count"] >= 1
 
     with_console(check)
+
+
+def test_stream_counts_what_is_replaced_and_a_reader_that_is_cut_off_once() -> None:
+    connection = EventConnection()  # nobody reads it
+    for _ in range(3):
+        connection.push(b"newest", "about the same")
+    assert (connection.replaced, connection.cuts, connection.closing) == (2, 0, False)
+    for _ in range(2 * MOST_FRAMES):
+        connection.push(b"another")
+    assert (connection.replaced, connection.cuts, connection.closing) == (2, 1, True)
 
 
 def test_metrics_without_a_token_are_for_the_same_machine(with_console: WithConsole) -> None:

@@ -8,7 +8,7 @@ import asyncio
 import hashlib
 import json
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeAlias
 from uuid import UUID
 
@@ -329,8 +329,8 @@ class ApprovalService:
         facts["decided_via"] = via
         await Outbox(self._scope).announce(kind, facts, env=row["env"], agent_id=row["agent_id"])
         await NoticeQueue(self._scope).ended(row, status, decided_by, via, reason)
-        waited = await self._scope.database.now() - row["created_at"]
-        self._metrics.took("edictum_approval_seconds", waited.total_seconds(), status=status)
+        waited = datetime.now(UTC) - row["created_at"]
+        self._metrics.took("edictum_approval_seconds", max(0.0, waited.total_seconds()), status=status)
 
     def _agent_id(self, body: ApprovalRequest, actor: KeyActor) -> str:
         if body.agent_id is not None:
